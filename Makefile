@@ -1,0 +1,93 @@
+# Every target is one `python -m …` line (README.md lists them); make adds the environment and nothing else.
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+# uv does not read pip's settings: hand on the ones that are set, so that a machine set up for pip works as it is.
+space := $(subst ,, )
+comma := ,
+ifneq ($(strip $(PIP_FIND_LINKS)),)
+export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
+endif
+ifneq ($(strip $(PIP_INDEX_URL)),)
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifneq ($(strip $(PIP_EXTRA_INDEX_URL)),)
+export UV_INDEX ?= $(PIP_EXTRA_INDEX_URL)
+export UV_INDEX_STRATEGY ?= unsafe-best-match
+endif
+ifneq ($(strip $(PIP_CERT)),)
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
+ifneq ($(strip $(PIP_DEFAULT_TIMEOUT)),)
+export UV_HTTP_TIMEOUT ?= $(PIP_DEFAULT_TIMEOUT)
+endif
+
+# The user's values go through the environment, never through the shell's eyes: spaces, quotes and $ stay what they are.
+override IMAGE_0 := $(value IMAGE_0)
+override IMAGE_1 := $(value IMAGE_1)
+override OUT := $(value OUT)
+override UM_PER_PX_0 := $(value UM_PER_PX_0)
+override UM_PER_PX_1 := $(value UM_PER_PX_1)
+override OVERRIDES := $(value OVERRIDES)
+override SPLIT := $(value SPLIT)
+export IMAGE_0 IMAGE_1 OUT UM_PER_PX_0 UM_PER_PX_1 OVERRIDES SPLIT
+
+# A copied or moved folder makes its environment anew: what is installed points to the folder it was installed in.
+HERE := $(shell cat $(READY) 2>/dev/null)
+ifneq ($(HERE),$(CURDIR))
+.PHONY: $(READY)
+MOVED := $(if $(HERE),moved)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## list what there is to do
+	@echo "make TARGET, where TARGET is one of:"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' Makefile
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "MicroLoFTR needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing into $(VENV) (a minute or two where nothing is cached yet)"
+	@rm -f $(READY)
+	@{ test -z '$(MOVED)' && $(PY) -m pip --version >/dev/null 2>&1; } || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "$(PYTHON) -m venv failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@if $(PY) -m pip install --quiet --disable-pip-version-check uv && $(PY) -m uv --version >/dev/null; then \
+	  $(PY) -m uv pip install --python $(PY) $(if $(TORCH),--torch-backend '$(TORCH)') -e '.[dev]' -c constraints.txt; \
+	elif [ -n '$(TORCH)' ]; then \
+	  echo "TORCH=$(TORCH) needs uv, which could not be installed." >&2; exit 1; \
+	else \
+	  echo "uv could not be installed: going on with pip, which takes longer." >&2; \
+	  $(PY) -m pip install --disable-pip-version-check -e '.[dev]' -c constraints.txt; \
+	fi
+	@printf '%s\n' '$(subst ','\'',$(CURDIR))' > $(READY)
+
+.PHONY: match
+match: $(READY) ## match two micrographs [IMAGE_0= IMAGE_1= OUT= UM_PER_PX_0= UM_PER_PX_1=]
+	@$(PY) -m literate match --out="$$OUT" --um-per-px-0="$$UM_PER_PX_0" --um-per-px-1="$$UM_PER_PX_1" \
+	  -- "$$IMAGE_0" "$$IMAGE_1"
+
+.PHONY: test
+test: $(READY) ## the tests, less the long ones [JOBS=2]
+	@$(PY) -m pytest -n $(JOBS)
+
+.PHONY: test-long
+test-long: $(READY) ## all tests; the report goes to results/test_long.json
+	@$(PY) -m pytest -n $(JOBS) -m "" --record results/test_long.json
+
+.PHONY: lab
+lab: $(READY) ## open the notebooks in JupyterLab
+	@$(PY) -m jupyterlab notebooks
+
+.PHONY: constraints
+constraints: $(READY) ## remake constraints.txt from pyproject.toml; pins that fit stay [UPGRADE=1: take the newest]
+	@cp constraints.txt $(VENV)/frozen.txt
+	@$(PY) -m uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --all-extras \
+	  $(if $(UPGRADE),--upgrade) --no-header --no-annotate --output-file $(VENV)/frozen.txt pyproject.toml
+	@{ echo "# Every version that pyproject.toml resolves to, on Python 3.11 and newer; remade by: make constraints"; \
+	  sed -E -e '/^#/d' -e '/^(nvidia-|cuda-|triton==)/d' -e '/^torch==[^ ]*\+/d' -e 's/^(torch==[^ ;]*).*/\1/' \
+	  $(VENV)/frozen.txt; } > $(VENV)/constraints.txt
+	@mv $(VENV)/constraints.txt constraints.txt

@@ -1,0 +1,52 @@
+"""`python -m microloftr COMMAND …`: one table of commands; each module's `main(argv)` returns an exit status."""
+
+import difflib
+import os
+import sys
+from importlib import import_module
+
+from microloftr.errors import MicroLoFTRError
+
+COMMANDS = {
+    "train": ("microloftr.training.run", "train a model [KEY=VALUE …]"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Status 0: done; 2: the user can mend it (one line on stderr); 130: interrupted."""
+    try:
+        status = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return status
+    except MicroLoFTRError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader (`| head`) has gone: the interpreter's own flush must not complain either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def usage() -> str:
+    """The list of commands, one line each."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(["usage: python -m microloftr COMMAND …, where COMMAND is one of", *lines])
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    name, *rest = argv
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"choose from: {', '.join(COMMANDS)}."
+        print(f"error: There is no command '{name}': {hint}", file=sys.stderr)
+        return 2
+    return import_module(COMMANDS[name][0]).main(rest) or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

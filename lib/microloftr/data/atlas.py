@@ -1,0 +1,146 @@
+"""Micrographs as one flat tensor on the device, so that a batch of crops is a few gathers.
+
+Every micrograph lies there as grey planes (its luma; for colour also red, green, blue and the second principal
+component, since another stain or filter sees another projection of colour), and every plane as a pyramid of halvings,
+so that a crop which shrinks the micrograph does not alias.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from microloftr.data.micrographs import Micrograph, estimate_noise
+
+PYRAMID_LEVELS = 3
+LUMA = np.array([0.299, 0.587, 0.114])
+CONTENT_STRIDE = 16
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """N micrographs. `offset`, `height`, `width` are indexed (micrograph, plane, pyramid level)."""
+
+    values: Tensor  # flat uint8, on the device
+    offset: np.ndarray  # (N, P, V) int64
+    height: np.ndarray
+    width: np.ndarray
+    planes: np.ndarray  # (N,) number of planes
+    noise: np.ndarray  # (N,) standard deviation of the sensor noise, grey values in 0..1
+    content: tuple[np.ndarray, ...]  # N maps of local contrast, one value per 16×16 pixels
+    names: tuple[str, ...]
+    specimens: tuple[str, ...]
+    modalities: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __deepcopy__(self, memo: dict) -> "Atlas":
+        return self  # nothing in it ever changes; a copied training module shares it
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(N, 2) width and height in pixels."""
+        return np.stack((self.width[:, 0, 0], self.height[:, 0, 0]), -1).astype(float)
+
+    def content_at(self, micrograph: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Local contrast (B,) of micrographs (B,) at points (B, 2) in their pixels."""
+        cells = np.round(points / CONTENT_STRIDE - 0.5).astype(int)
+        values = np.empty(len(points))
+        for k, (m, (x, y)) in enumerate(zip(micrograph, cells, strict=True)):
+            chart = self.content[m]
+            values[k] = chart[min(max(y, 0), chart.shape[0] - 1), min(max(x, 0), chart.shape[1] - 1)]
+        return values
+
+
+def build_atlas(micrographs: Sequence[Micrograph], device: torch.device | str = "cpu") -> Atlas:
+    """Lay micrographs out on the device."""
+    chunks: list[np.ndarray] = []
+    tables: list[list[list[tuple[int, int, int]]]] = []
+    noise, content, total = [], [], 0
+    for micrograph in micrographs:
+        rows = []
+        for plane in _planes(micrograph.pixels):
+            row = []
+            for image in _halvings(plane):
+                row.append((total, *image.shape))
+                chunks.append(image.ravel())
+                total += image.size
+            rows.append(row)
+        tables.append(rows)
+        luma = _planes(micrograph.pixels)[0]
+        noise.append(estimate_noise(luma))
+        content.append(_content(luma))
+    most = max(len(rows) for rows in tables)
+    table = np.array([rows + [rows[0]] * (most - len(rows)) for rows in tables], dtype=np.int64)
+    return Atlas(
+        values=torch.from_numpy(np.concatenate(chunks)).to(device),
+        offset=table[..., 0], height=table[..., 1], width=table[..., 2],
+        planes=np.array([len(rows) for rows in tables]),
+        noise=np.array(noise), content=tuple(content),
+        names=tuple(m.name for m in micrographs), specimens=tuple(m.specimen for m in micrographs),
+        modalities=tuple(m.modality for m in micrographs),
+    )
+
+
+def sample(atlas: Atlas, offset: Tensor, height: Tensor, width: Tensor, points: Tensor) -> Tensor:
+    """Grey values 0..1 (B, K) at points (B, K, 2) of the planes that start at `offset` (B,); Catmull–Rom, 4×4 pixels."""
+    x, y = points[..., 0], points[..., 1]
+    x_0, y_0 = x.floor(), y.floor()
+    weights_x, weights_y = _catmull_rom(x - x_0), _catmull_rom(y - y_0)
+    x_0, y_0 = x_0.long(), y_0.long()
+    last_x, last_y = (width - 1).view(-1, 1), (height - 1).view(-1, 1)
+    columns = [(x_0 + k - 1).clamp(min=0).minimum(last_x) for k in range(4)]
+    result = torch.zeros_like(x)
+    for k in range(4):
+        row = (y_0 + k - 1).clamp(min=0).minimum(last_y) * width.view(-1, 1) + offset.view(-1, 1)
+        line = sum(weights_x[n] * atlas.values[row + columns[n]] for n in range(4))
+        result = result + weights_y[k] * line
+    return result / 255
+
+
+def _catmull_rom(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        ((-0.5 * t + 1) * t - 0.5) * t,
+        (1.5 * t - 2.5) * t * t + 1,
+        ((-1.5 * t + 2) * t + 0.5) * t,
+        (0.5 * t - 0.5) * t * t,
+    )
+
+
+def _planes(pixels: np.ndarray) -> list[np.ndarray]:
+    """Grey planes (H, W) uint8; the first is the luma."""
+    if pixels.ndim == 2:
+        return [pixels]
+    planes = [np.round(pixels @ LUMA).astype(np.uint8), *(np.ascontiguousarray(pixels[..., c]) for c in range(3))]
+    flat = pixels.reshape(-1, 3).astype(np.float64)
+    flat -= flat.mean(0)
+    variance, axes = np.linalg.eigh(flat.T @ flat / len(flat))
+    if variance[1] > 0.01 * variance[2]:
+        axis = axes[:, 1] * np.sign(axes[np.abs(axes[:, 1]).argmax(), 1])
+        second = (flat @ axis).reshape(pixels.shape[:2])
+        low, high = np.percentile(second, (0.5, 99.5))
+        planes.append(np.clip((second - low) / max(high - low, 1e-6) * 255, 0, 255).round().astype(np.uint8))
+    return planes
+
+
+def _halvings(plane: np.ndarray) -> list[np.ndarray]:
+    """The plane and its halvings by 2×2 means: pixel i of level v is centred on (i + ½)·2^v − ½."""
+    levels, current = [plane], torch.from_numpy(plane.astype(np.float32))[None, None]
+    for _ in range(PYRAMID_LEVELS - 1):
+        current = F.avg_pool2d(current, 2)
+        levels.append(current[0, 0].round().to(torch.uint8).numpy())
+    return levels
+
+
+def _content(plane: np.ndarray) -> np.ndarray:
+    """Standard deviation of the grey values within 96×96 pixels, every 16 pixels."""
+    values = F.avg_pool2d(torch.from_numpy(plane.astype(np.float32) / 255)[None, None], 4)
+    side = 96 // 4
+    mean = F.avg_pool2d(values, side + 1, 1, side // 2, count_include_pad=False)
+    square = F.avg_pool2d(values**2, side + 1, 1, side // 2, count_include_pad=False)
+    spread = (square - mean**2).clamp(min=0).sqrt()
+    return spread[0, 0, 2::4, 2::4].numpy()

@@ -1,0 +1,197 @@
+"""Pairs: two crops of one micrograph related by a homography, made in batches on the device.
+
+Crop, warp and appearance of pair i come from a counter-based generator keyed (seed, i): they stay the same whatever
+the batch, the device or the number of workers. Only the pixel noise is keyed by seed and batch.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from microloftr.data import appearance
+from microloftr.data.atlas import PYRAMID_LEVELS, Atlas, sample
+from microloftr.data.levels import MIXTURES, Level
+from microloftr.data.warps import draw_geometry
+from microloftr.errors import ParameterError
+from microloftr.geometry import displacement_at, grid_points, transform_points
+
+UNIFORMS = 168
+KNOTS = 7
+DISPLACEMENT_GRID = 6
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """B pairs of S×S crops and what relates them.
+
+    images_0, images_1 (B, 1, S, S) float32 in 0..1; homography (B, 3, 3) float64, points of image_0 → image_1;
+    displacement (B, 2, g, g) float32: the smooth local displacement left after the homography, so that a point p of
+    image_0 lies at homography(p) − displacement(homography(p)) in image_1, 0 in the fixed pairs;
+    index (B,) the pairs' numbers; micrograph (B,) index into the atlas; overlap (B,).
+    """
+
+    images_0: Tensor
+    images_1: Tensor
+    homography: Tensor
+    displacement: Tensor
+    index: Tensor
+    micrograph: Tensor
+    overlap: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True)
+class PairParameters:
+    """The few numbers that B pairs are made from (NumPy, CPU); *_0 and *_1 belong to the two crops."""
+
+    micrograph: np.ndarray
+    crop: np.ndarray  # (B, 2, 3, 3) crop pixel → micrograph pixel
+    homography: np.ndarray
+    overlap: np.ndarray
+    zoom: np.ndarray  # (B, 2)
+    plane: np.ndarray  # (B, 2)
+    gamma: np.ndarray  # (B, 2)
+    curve: np.ndarray  # (B, 2, KNOTS)
+    blur: np.ndarray  # (B, 2)
+    light: np.ndarray  # (B, 2, 3, 3)
+    photons: np.ndarray  # (B, 2)
+    noise: np.ndarray  # (B, 2)
+    displacement: np.ndarray  # (B, 2, g, g)
+
+
+def uniforms(seed: int, indices: np.ndarray) -> np.ndarray:
+    """Uniform numbers (B, 168) in [0, 1) of pairs `indices`, from Philox keyed by the seed and counted by the index."""
+    return np.stack([
+        np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, int(i)])).random(UNIFORMS) for i in indices
+    ])
+
+
+def draw_parameters(atlas: Atlas, mixture: str, seed: int, indices: np.ndarray, size: int) -> PairParameters:
+    """What pairs `indices` of a seed are made from. mixture: a level, or "train"."""
+    if mixture not in MIXTURES:
+        raise ParameterError(f"there is no mixture {mixture!r} of pairs; there are {', '.join(MIXTURES)}")
+    indices = np.asarray(indices, dtype=np.int64)
+    u = uniforms(seed, indices)
+    share = np.cumsum([weight for weight, _ in MIXTURES[mixture]])
+    level_of = np.minimum(np.searchsorted(share / share[-1], u[:, 95], side="right"), len(share) - 1)
+    if mixture == "train":
+        weight = np.sqrt(atlas.sizes.prod(1))
+        micrograph = np.searchsorted(np.cumsum(weight) / weight.sum(), u[:, 11], side="right").clip(max=len(atlas) - 1)
+    else:  # every micrograph equally often
+        micrograph = indices % len(atlas)
+    parts, order = [], []
+    for k, (_, level) in enumerate(MIXTURES[mixture]):
+        chosen = np.flatnonzero(level_of == k)
+        if len(chosen):
+            parts.append(_draw_level(atlas, level, u[chosen], micrograph[chosen], size, mixture == "train"))
+            order.append(chosen)
+    back = np.argsort(np.concatenate(order))
+    return PairParameters(*(
+        np.concatenate([getattr(part, field.name) for part in parts])[back] for field in fields(PairParameters)
+    ))
+
+
+def _draw_level(atlas: Atlas, level: Level, u: np.ndarray, micrograph: np.ndarray, size: int, training: bool):
+    """Parameters of pairs of one level from their uniforms (B, 168): columns 0–27 geometry, 28–94 appearance."""
+    geometry = draw_geometry(
+        u[:, :28], level.warp, size, atlas.sizes[micrograph], level.zoom,
+        content=lambda points: atlas.content_at(micrograph, points), tries=5 if training else 8,
+    )
+    ranges, count = level.appearance, len(u)
+    one = np.ones(count)
+
+    planes = atlas.planes[micrograph]
+    other = np.minimum((u[:, 28] * planes).astype(int), planes - 1) if ranges.other_projection else 0 * planes
+    first = np.minimum((u[:, 29] * planes).astype(int), planes - 1) * (u[:, 30] < 0.3) * training
+    low, high = np.log(ranges.gamma)
+    gamma = np.stack((np.exp((u[:, 31] - 0.5) * 0.4 * training), np.exp(low + (high - low) * u[:, 32])), 1)
+
+    line = np.linspace(0, 1, KNOTS)
+    bent = torch.from_numpy(u[:, 33 : 33 + KNOTS])
+    curve_1 = appearance.random_curves(bent, ranges.bent_tones).numpy()
+    falling = appearance.random_inverted_curves(torch.from_numpy(u[:, 40 : 40 + KNOTS])).numpy()
+    curve_1 = np.where((u[:, 47] < ranges.other_tones)[:, None], falling, curve_1)
+    curve = np.stack((np.broadcast_to(line, curve_1.shape), curve_1), 1)
+
+    # Both crops carry the micrograph's own noise: each is blurred by an amount of its own and re-noised above what is left.
+    own = atlas.noise[micrograph] * 0.6
+    low, high = ranges.blur
+    blur = np.stack((0.4 + 0.3 * u[:, 48], np.maximum(0.4 + 0.3 * u[:, 49], low + (high - low) * u[:, 50])), 1)
+    noise_1 = ranges.noise * (0.5 + 0.5 * u[:, 51] if training else one)
+    noise = np.hypot(np.stack((np.maximum(own, 0.004), np.maximum(own, 0.004)), 1), np.stack((0 * one, noise_1), 1))
+    photons = np.full((count, 2), np.inf)
+    if ranges.photons is not None:
+        low, high = np.log(ranges.photons)
+        photons[:, 1] = np.exp(low + (high - low) * u[:, 52])
+
+    light = np.ones((count, 2, 9))
+    light[:, 1] += ranges.light * (2 * u[:, 53:62] - 1)
+    light[:, 0] += 0.1 * training * (2 * u[:, 62:71] - 1)
+    displacement = ranges.elastic * np.sqrt(12) * (u[:, 96:168] - 0.5)
+
+    looks = (np.stack((first, other), 1), gamma, curve, blur, light.reshape(count, 2, 3, 3), photons, noise)
+    if training:  # either image may be the harder one
+        turned = u[:, 72] < 0.5
+        looks = tuple(np.where(turned.reshape(-1, *[1] * (x.ndim - 1)), x[:, ::-1], x) for x in looks)
+    plane, gamma, curve, blur, light, photons, noise = looks
+    return PairParameters(
+        micrograph, np.stack((geometry.crop_0, geometry.crop_1), 1), geometry.homography, geometry.overlap,
+        np.stack((geometry.zoom_0, geometry.zoom_1), 1), plane, gamma, curve, blur, light, photons, noise,
+        displacement.reshape(count, 2, DISPLACEMENT_GRID, DISPLACEMENT_GRID),
+    )
+
+
+def render(atlas: Atlas, parameters: PairParameters, seed: int, indices: np.ndarray, size: int) -> PairBatch:
+    """The images of drawn parameters, on the atlas's device."""
+    device = atlas.values.device
+    p = parameters
+
+    def to_device(values: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(device=device, dtype=dtype)
+
+    displacement = to_device(p.displacement)
+    pixels = grid_points(size, size, 1, device).expand(len(p.micrograph), -1, -1)
+    generator = torch.Generator(device).manual_seed((seed * 1_000_003 + int(indices[0])) % (2**63))
+    crops = []
+    for k in range(2):
+        points = pixels + displacement_at(pixels, displacement, size) if k == 1 and p.displacement.any() else pixels
+        points = transform_points(points, to_device(p.crop[:, k]))
+        depth = np.clip(np.round(-np.log2(p.zoom[:, k])), 0, PYRAMID_LEVELS - 1).astype(int)
+        points = (points + 0.5) / to_device(2.0**depth).view(-1, 1, 1) - 0.5
+        rows = (p.micrograph, p.plane[:, k], depth)
+        tables = (to_device(table[rows], torch.int64) for table in (atlas.offset, atlas.height, atlas.width))
+        images = sample(atlas, *tables, points).view(-1, 1, size, size).clamp(0, 1)
+        images = appearance.blur(images, to_device(p.blur[:, k]))
+        images = appearance.uneven_light(images, to_device(p.light[:, k : k + 1]))
+        images = appearance.gamma(images, to_device(p.gamma[:, k]))
+        images = appearance.tone_curve(images, to_device(p.curve[:, k]))
+        photons, noise = to_device(p.photons[:, k]), to_device(p.noise[:, k])
+        crops.append(appearance.sensor_noise(images, photons, noise, generator).clamp(0, 1))
+    return PairBatch(
+        crops[0], crops[1], to_device(p.homography, torch.float64), displacement, to_device(indices, torch.int64),
+        to_device(p.micrograph, torch.int64), to_device(p.overlap),
+    )
+
+
+def make_pairs(atlas: Atlas, mixture: str, seed: int, indices: np.ndarray, size: int) -> PairBatch:
+    """Pairs `indices` of a seed as S×S crops, made on the atlas's device."""
+    indices = np.asarray(indices, dtype=np.int64)
+    return render(atlas, draw_parameters(atlas, mixture, seed, indices, size), seed, indices, size)
+
+
+def true_points_1(points_0: Tensor, batch: PairBatch) -> Tensor:
+    """Where points (B, K, 2) of image_0 lie in image_1: the homography, less the local displacement there."""
+    moved = transform_points(points_0.to(torch.float64), batch.homography)
+    local = displacement_at(moved.to(torch.float32), batch.displacement, batch.images_1.shape[-1])
+    return moved - local
+
+
+def true_points_0(points_1: Tensor, batch: PairBatch) -> Tensor:
+    """Where points (B, K, 2) of image_1 lie in image_0: back along the same way."""
+    local = displacement_at(points_1.to(torch.float32), batch.displacement, batch.images_1.shape[-1])
+    return transform_points(points_1.to(torch.float64) + local, torch.linalg.inv(batch.homography))
+

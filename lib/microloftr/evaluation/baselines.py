@@ -1,0 +1,190 @@
+"""Matchers that need no training, beside our own, all looked up by name: whatever has `.match(image_0, image_1)`.
+
+Images are what `microloftr.images.as_image` takes (a path, an array, an Image); the answer is `Matches`.
+"""
+
+import os
+import re
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from scipy.signal.windows import tukey
+from skimage.registration import phase_cross_correlation
+
+from microloftr.errors import ParameterError
+from microloftr.images import as_image
+from microloftr.matches import Matches
+
+NO_RESIZE = "none: images as read"
+DEFAULT_MATCHERS = ("micro", "one_conv", "rootsift", "phase_correlation", "micro-random")
+
+
+class MatcherLike(Protocol):
+    """Anything that matches; `resize` (a sentence) and `weights` (a path) are told in the tables where it has them."""
+
+    def match(self, image_0: Any, image_1: Any) -> Matches: ...
+
+
+class RootSIFT:
+    """SIFT with Hellinger distances (Arandjelović & Zisserman 2012), made fair for micrographs.
+
+    `enable_precise_upscale`: without it OpenCV's positions are a quarter of a pixel off in x and y, which shows under
+    rotation (tests/test_baselines.py measures it). A low contrast threshold keeps flat micrographs; the ratio test and
+    the mutual test throw out what it lets in. Confidence is 1 − the ratio of the best distance to the second best.
+    """
+
+    resize = NO_RESIZE
+
+    def __init__(
+        self,
+        features: int = 8000,
+        contrast_threshold: float = 0.008,
+        edge_threshold: float = 20.0,
+        ratio: float = 0.85,
+        precise_upscale: bool = True,
+    ) -> None:
+        self.ratio = ratio
+        self.sift = cv2.SIFT_create(features, 3, contrast_threshold, edge_threshold, 1.6, precise_upscale)
+
+    def describe(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points (K, 2) and descriptors (K, 128) of unit length of a grey image (H, W) in 0..1."""
+        grey = np.rint(np.clip(pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
+        keypoints, descriptors = self.sift.detectAndCompute(grey, None)
+        if descriptors is None:
+            return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
+        sums = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12)
+        return np.array([keypoint.pt for keypoint in keypoints], np.float64), np.sqrt(descriptors / sums)
+
+    def match(self, image_0: Any, image_1: Any) -> Matches:
+        image_0, image_1 = as_image(image_0), as_image(image_1)
+        points_0, descriptors_0 = self.describe(image_0.pixels)
+        points_1, descriptors_1 = self.describe(image_1.pixels)
+        index_0, index_1, confidence = mutual_matches(descriptors_0, descriptors_1, self.ratio)
+        return _matches(points_0[index_0], points_1[index_1], confidence, image_0, image_1)
+
+
+def mutual_matches(
+    descriptors_0: np.ndarray, descriptors_1: np.ndarray, ratio: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices of mutual nearest neighbours of unit descriptors (K0, D), (K1, D) that pass the ratio test (Lowe 2004).
+
+    Returns index_0 (M,), index_1 (M,) and confidence (M,) = 1 − best distance / second best, which is above 1 − ratio.
+    """
+    nothing = np.zeros(0, int), np.zeros(0, int), np.zeros(0)
+    if len(descriptors_0) < 2 or len(descriptors_1) < 2:
+        return nothing
+    similarity = descriptors_0 @ descriptors_1.T
+    best, back, rows = similarity.argmax(axis=1), similarity.argmax(axis=0), np.arange(len(similarity))
+    first = similarity[rows, best].astype(np.float64)
+    similarity[rows, best] = -np.inf
+    second = similarity.max(axis=1).astype(np.float64)
+    distance, distance_second = (np.sqrt(np.maximum(2.0 - 2.0 * s, 1e-9)) for s in (first, second))
+    kept = np.flatnonzero((back[best] == rows) & (distance < ratio * distance_second))
+    return kept, best[kept], np.clip(1.0 - distance[kept] / distance_second[kept], 0.0, 1.0)
+
+
+class PhaseCorrelation:
+    """The shift of two images from the phase of their spectra (Kuglin & Hines 1975; sub-pixel: Guizar-Sicairos 2008).
+
+    scikit-image's `phase_cross_correlation` on images less their mean, with their edges faded out by half a Hann window
+    of 2.5 % of the side each (a full Hann window would fade out the strip that two tiles share); the four shifts that
+    the periodic spectrum cannot tell apart are decided by the correlation of the overlap. Knows shifts alone.
+    The answer is a grid of points of image_0 and where they lie in image_1. Their confidence is the height of the peak:
+    the correlation of the grey values of the overlap, 0 where it is negative. (The error that scikit-image returns for
+    normalised phases is near 1 whatever the match.)
+    """
+
+    resize = NO_RESIZE
+
+    def __init__(self, upsample_factor: int = 50, taper: float = 0.05, grid: int = 16) -> None:
+        self.upsample_factor, self.taper, self.grid = upsample_factor, taper, grid
+
+    def shift(self, pixels_0: np.ndarray, pixels_1: np.ndarray) -> tuple[np.ndarray, float] | None:
+        """(x, y) to add to points of image_0, and the correlation of the overlap; None where an image is constant."""
+        if min(np.ptp(pixels_0), np.ptp(pixels_1)) < 1e-6:
+            return None
+        shape = np.maximum(pixels_0.shape, pixels_1.shape)
+        padded = [self._faded(pixels, shape) for pixels in (pixels_0, pixels_1)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of division by zero, for candidates that overlap by nothing but padding
+            back, _, _ = phase_cross_correlation(*padded, upsample_factor=self.upsample_factor, disambiguate=True)
+        shift = -np.asarray(back, np.float64)[::-1]
+        return shift, _overlap_correlation(pixels_0, pixels_1, shift)
+
+    def match(self, image_0: Any, image_1: Any) -> Matches:
+        image_0, image_1 = as_image(image_0), as_image(image_1)
+        found = self.shift(image_0.pixels, image_1.pixels)
+        if found is None:
+            return _matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), image_0, image_1)
+        shift, correlation = found
+        height, width = image_0.pixels.shape
+        x, y = (np.arange(self.grid // 2, side, self.grid, dtype=np.float64) for side in (width, height))
+        points_0 = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+        points_1 = points_0 + shift
+        inside = ((points_1 >= 0) & (points_1 <= np.array(image_1.pixels.shape[::-1]) - 1)).all(axis=1)
+        confidence = np.full(inside.sum(), correlation)
+        return _matches(points_0[inside], points_1[inside], confidence, image_0, image_1)
+
+    def _faded(self, pixels: np.ndarray, shape: np.ndarray) -> np.ndarray:
+        faded = (pixels - pixels.mean(dtype=np.float64)) * np.outer(*(tukey(side, self.taper) for side in pixels.shape))
+        return np.pad(faded, [(0, side - have) for side, have in zip(shape, pixels.shape, strict=True)])
+
+
+def _overlap_correlation(pixels_0: np.ndarray, pixels_1: np.ndarray, shift: np.ndarray) -> float:
+    """Pearson's correlation of what two images share after a shift (to whole pixels), not below 0."""
+    parts_0, parts_1 = [], []
+    for side_0, side_1, move in zip(pixels_0.shape, pixels_1.shape, np.rint(shift[::-1]).astype(int), strict=True):
+        start, stop = max(0, -move), min(side_0, side_1 - move)
+        if stop - start < 2:
+            return 0.0
+        parts_0.append(slice(start, stop))
+        parts_1.append(slice(start + move, stop + move))
+    a, b = (part - part.mean(dtype=np.float64) for part in (pixels_0[tuple(parts_0)], pixels_1[tuple(parts_1)]))
+    norm = np.sqrt((a**2).sum() * (b**2).sum())
+    return float(np.clip((a * b).sum() / norm, 0.0, 1.0)) if norm > 0 else 0.0
+
+
+def _matches(points_0: np.ndarray, points_1: np.ndarray, confidence: np.ndarray, image_0: Any, image_1: Any) -> Matches:
+    sizes = [image.pixels.shape[::-1] for image in (image_0, image_1)]
+    return Matches(points_0, points_1, confidence, *sizes, image_0.um_per_px, image_1.um_per_px)
+
+
+def get_matcher(name: str) -> MatcherLike:
+    """The matcher of a name: rootsift, phase_correlation, a preset of ours (micro, one_conv, micro-random: untrained),
+    the path of a .safetensors file of ours, or the dotted name of any class with `.match` (called without arguments).
+
+    Raises ParameterError for a name that leads nowhere.
+    """
+    if name == "rootsift":
+        return RootSIFT()
+    if name == "phase_correlation":
+        return PhaseCorrelation()
+    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name) and not name.endswith(".safetensors"):
+        return _from_dotted_name(name)
+    if name.endswith(".safetensors") and not Path(name).is_file():
+        raise ParameterError(f"There is no weights file {name}.")
+    from microloftr.matching import Matcher  # torch is needed by the learned matchers alone
+
+    return Matcher.from_pretrained(name)
+
+
+def _from_dotted_name(name: str) -> MatcherLike:
+    module_name, _, attribute = name.rpartition(".")
+    try:
+        made = getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ParameterError(f"The matcher {name} cannot be imported: {error}.") from error
+    matcher = made() if callable(made) else made
+    if not callable(getattr(matcher, "match", None)):
+        raise ParameterError(f"The matcher {name} has no method match(image_0, image_1).")
+    return matcher
+
+
+def matcher_key(name: str) -> str:
+    """The name as a key of results and folders: letters, digits and _ only, of a path its stem."""
+    stem = Path(name).stem if name.endswith(".safetensors") or os.sep in name else name
+    return re.sub(r"[^0-9A-Za-z]+", "_", stem).strip("_")

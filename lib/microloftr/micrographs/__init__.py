@@ -1,0 +1,1 @@
+"""Bundled micrographs: JPEG 2000 files, manifest.csv and LICENCES.md, read by `microloftr.data.micrographs`."""

@@ -1,0 +1,110 @@
+"""From matched cells to sub-pixel points: a window of fine features around each cell of image_1 is searched.
+
+The published form takes the expectation over the whole window, whose far mass pulls every offset to the centre. Here a
+pixel-level pick comes first (Efficient LoFTR's finding), then the expectation over its 3×3 neighbours and a small
+learned correction.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from microloftr.model.backbone import Conv, Pyramid, upsample
+from microloftr.model.coarse_matching import CoarseMatches
+from microloftr.model.presets import COARSE_STRIDE, FINE_STRIDE
+
+OUTSIDE = -1e4  # logit of places outside the image
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What refinement found for M matches."""
+
+    offset: Tensor  # (M, 2) pixels from the centre of the cell of image_1
+    log_heat: Tensor  # (M, W²) log probabilities over the window
+    peak: Tensor  # (M, 2) the window's best place alone, pixels from the centre
+
+
+class FineFeatures(nn.Module):
+    """Coarse features after the transformer, brought to 1/2 with the pyramid's finer maps: (B, F, H/2, W/2)."""
+
+    def __init__(self, coarse_dim: int, fine_dim: int, middle: int = 48) -> None:
+        super().__init__()
+        self.top = nn.Conv2d(coarse_dim, middle, 1)
+        self.lateral_quarter = nn.Conv2d(24, middle, 1)
+        self.mix_quarter = Conv(middle, middle)
+        self.down = nn.Conv2d(middle, fine_dim, 1)
+        self.lateral_half = nn.Conv2d(24, fine_dim, 1)
+        self.mix_half = nn.Sequential(Conv(fine_dim, fine_dim), nn.Conv2d(fine_dim, fine_dim, 3, 1, 1))
+
+    def forward(self, coarse: Tensor, pyramid: Pyramid) -> Tensor:
+        """Coarse map (B, C, h, w) and the pyramid it came from → fine map (B, F, ceil(H/2), ceil(W/2))."""
+        quarter = self.lateral_quarter(pyramid.quarter) + upsample(self.top(coarse), *pyramid.quarter.shape[-2:])
+        quarter = self.mix_quarter(quarter.relu())
+        half = self.lateral_half(pyramid.half) + upsample(self.down(quarter), *pyramid.half.shape[-2:])
+        return self.mix_half(half.relu())
+
+
+class Refinement(nn.Module):
+    """Find the centre of each cell of image_0 within W×W fine cells around its match in image_1."""
+
+    def __init__(self, fine_dim: int, window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.log_scale = nn.Parameter(torch.tensor(math.log(8.0)))
+        self.correct = nn.Sequential(nn.Linear(2 * fine_dim + 9, 64), nn.GELU(), nn.Linear(64, 2))
+        nn.init.zeros_(self.correct[-1].weight)
+        nn.init.zeros_(self.correct[-1].bias)
+
+    def forward(self, fine_0: Tensor, fine_1: Tensor, matches: CoarseMatches, widths: tuple[int, int]) -> Refined:
+        """Fine maps (B, F, H/2, W/2), M matched cells, widths of both coarse grids → Refined.
+
+        Places of the window outside image_1 have probability 0; nothing is padded.
+        """
+        points_0 = _fine_cells(matches.cells_0, widths[0])
+        points_1 = _fine_cells(matches.cells_1, widths[1])
+        centre_0 = fine_0[matches.batch_index, :, points_0[:, 1], points_0[:, 0]].float()  # (M, F)
+        windows_1, inside = gather_windows(fine_1, matches.batch_index, points_1, self.window)  # (M, W², F)
+        centre_0, windows_1 = F.normalize(centre_0, dim=-1), F.normalize(windows_1.float(), dim=-1)
+        similarity = (windows_1 @ centre_0[:, :, None])[..., 0] * self.log_scale.exp()
+        log_heat = similarity.masked_fill(~inside, OUTSIDE).log_softmax(1)
+        return self.pick(log_heat, centre_0, windows_1)
+
+    def pick(self, log_heat: Tensor, centre_0: Tensor, windows_1: Tensor) -> Refined:
+        """The window's best place, then the expectation over its 3×3 neighbours, then the learned correction."""
+        side, half = self.window, self.window // 2
+        best = log_heat.argmax(1)
+        row, column = best // side, best % side
+        step = torch.arange(-1, 2, device=best.device)
+        rows = (row[:, None, None] + step[:, None]).expand(-1, 3, 3)
+        columns = (column[:, None, None] + step).expand(-1, 3, 3)
+        inside = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
+        index = (rows.clamp(0, side - 1) * side + columns.clamp(0, side - 1)).flatten(1)
+        local = log_heat.gather(1, index).masked_fill(~inside.flatten(1), OUTSIDE)  # (M, 9)
+        weight = local.softmax(1).view(-1, 3, 3)
+        expected = torch.stack(((weight.sum(1) * step).sum(1), (weight.sum(2) * step).sum(1)), -1)
+        peak = torch.stack((column - half, row - half), -1).to(log_heat.dtype)
+        seen = windows_1[torch.arange(len(best), device=best.device), best]
+        relative = (local - local[:, 4:5]).clamp(min=-10)
+        correction = self.correct(torch.cat((centre_0, seen, relative), 1)).tanh()
+        return Refined((peak + expected + correction) * FINE_STRIDE, log_heat, peak * FINE_STRIDE)
+
+
+def gather_windows(fine: Tensor, batch_index: Tensor, centres: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Windows (M, side², F) of fine features around `centres` (M, 2) (x, y), and which places lie inside (M, side²)."""
+    step = torch.arange(side, device=fine.device) - side // 2
+    columns = (centres[:, 0, None, None] + step).expand(-1, side, side).flatten(1)
+    rows = (centres[:, 1, None, None] + step[:, None]).expand(-1, side, side).flatten(1)
+    height, width = fine.shape[-2:]
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    flat = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1) + batch_index[:, None] * height * width
+    return fine.permute(0, 2, 3, 1).reshape(-1, fine.shape[1])[flat], inside
+
+
+def _fine_cells(cells: Tensor, width: int) -> Tensor:
+    """Fine cells (M, 2), x then y, on which the centres of flat coarse cells lie."""
+    ratio = COARSE_STRIDE // FINE_STRIDE
+    return torch.stack((cells % width, cells // width), -1) * ratio

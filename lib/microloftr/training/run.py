@@ -1,0 +1,94 @@
+"""`python -m microloftr train [KEY=VALUE …]`: train a model, resume where it stopped, save its weights."""
+
+import argparse
+import logging
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import lightning
+import torch
+import yaml
+from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from microloftr.config import Config, load_config
+from microloftr.data.atlas import build_atlas
+from microloftr.data.micrographs import load_micrographs
+from microloftr.errors import ConfigError
+from microloftr.files import write_text
+from microloftr.model.weights import initial_model, save_weights
+from microloftr.results import commit
+from microloftr.training.checkpoints import AtomicCheckpointIO
+from microloftr.training.module import Training
+
+
+def train(config: Config, progress: bool = True) -> Path:
+    """Train as configured and return the path of the weights: <out>/<run>/weights.safetensors.
+
+    A run whose folder holds a checkpoint goes on from there; its configuration may then differ in train.steps alone.
+    """
+    folder = Path(config.train.out) / config.train.run
+    resolved = yaml.safe_dump(asdict(config), sort_keys=False)
+    checkpoint = folder / "last.ckpt"
+    if checkpoint.is_file():
+        _same_but_steps(folder / "config.yaml", config)
+    write_text(folder / "config.yaml", resolved)
+
+    lightning.seed_everything(config.train.seed, verbose=False)
+    device = _device(config.train.device)
+    micrographs = [load_micrographs(split, config.data.source) for split in ("train", "validation")]
+    module = Training(initial_model(config.model, config.train.init), config, *(build_atlas(m, device) for m in micrographs))
+    saved = ModelCheckpoint(folder, filename="step{step}", auto_insert_metric_name=False, save_last=True, save_top_k=1,
+                            monitor="validation_loss", enable_version_counter=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = lightning.Trainer(
+            accelerator="gpu" if device == "cuda" else "cpu", devices=1, max_steps=config.train.steps,
+            val_check_interval=config.train.validate_every, check_val_every_n_epoch=None, limit_val_batches=4,
+            num_sanity_val_steps=0, gradient_clip_val=config.train.clip, log_every_n_steps=10,
+            logger=CSVLogger(folder.parent, name=folder.name, version=""),
+            callbacks=[EMAWeightAveraging(decay=config.train.average), saved, LearningRateMonitor()],
+            plugins=[AtomicCheckpointIO()], enable_progress_bar=progress, enable_model_summary=False,
+        )
+        trainer.fit(module, ckpt_path=str(checkpoint) if checkpoint.is_file() else None, weights_only=True)
+    recipe = {"command": "python -m microloftr train", "steps": trainer.global_step, "pairs": trainer.global_step * config.data.batch,
+              "seed": config.train.seed, "init": config.train.init, "commit": commit()}
+    return save_weights(module.model, folder / "weights.safetensors", recipe)
+
+
+def _same_but_steps(path: Path, config: Config) -> None:
+    """Raise ConfigError where a run would go on with another configuration than it began with."""
+    began = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    now = asdict(config)
+    if began is None:
+        return
+    for group, values in now.items():
+        for key, value in values.items():
+            if (group, key) not in (("train", "steps"), ("train", "decay"), ("train", "out")) and began[group].get(key) != value:
+                raise ConfigError(
+                    f"the run {config.train.run!r} began with {group}.{key}={began[group].get(key)} and cannot go on with "
+                    f"{value}; give train.run another name, or delete its folder {path.parent}"
+                )
+
+
+def _device(wanted: str) -> str:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("train.device is cuda, but torch sees no GPU here; use auto or cpu")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def main(argv: list[str]) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m microloftr train", description="Train a model; KEY=VALUE overrides the configuration.")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--show", action="store_true", help="print the configuration and stop")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    arguments = parser.parse_args(argv)
+    config = load_config(arguments.overrides)
+    if arguments.show:
+        print(yaml.safe_dump(asdict(config), sort_keys=False), end="")
+        return 0
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    print(f"weights: {train(config, progress=not arguments.quiet)}")
+    return 0

@@ -1,0 +1,68 @@
+"""One training step's loss, from a batch of pairs to a scalar and what to log (torch only)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from microloftr.data.pairs import PairBatch
+from microloftr.geometry import cell_points
+from microloftr.model.coarse_matching import CoarseMatches
+from microloftr.model.loftr import LoFTR
+from microloftr.model.presets import COARSE_STRIDE
+from microloftr.training.losses import cells_to_refine, coarse_loss, heat_loss, matchability_loss, offset_loss
+from microloftr.training.supervision import Truth, supervise
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each part of the loss counts, and which cells are refined in training."""
+
+    coarse: float = 1.0
+    matchability: float = 1.0
+    heat: float = 0.5
+    offset: float = 0.5
+    refined_per_pair: int = 64
+    jitter: float = 0.3
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The loss and its parts: coarse (nats), matchability (nats), heat (nats), offset (px), and precision of the coarse cells."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+def pair_loss(model: LoFTR, batch: PairBatch, weights: LossWeights, generator: torch.Generator,
+              autocast: torch.dtype | None = None) -> StepResult:
+    """Forward pass over a batch of pairs, against its truth."""
+    truth = supervise(batch)
+    device = batch.images_0.device
+    with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+        encoded = model.encode(batch.images_0, batch.images_1)
+    log_confidence, logits_0, logits_1 = model.coarse_matching(encoded.coarse_0, encoded.coarse_1)
+    parts = {
+        "coarse": coarse_loss(log_confidence, truth.cells_1),
+        "matchability": (
+            matchability_loss(logits_0, truth.unmatchable_0) + matchability_loss(logits_1, truth.unmatchable_1)
+        ) / 2,
+    }
+    loss = weights.coarse * parts["coarse"] + weights.matchability * parts["matchability"]
+    if model.refinement is not None:
+        height_1, width_1 = encoded.coarse_1.shape[-2:]
+        cells = cells_to_refine(truth, width_1, height_1, weights.refined_per_pair, weights.jitter, generator)
+        matches = CoarseMatches(*cells, torch.ones(len(cells[0]), device=device))
+        refined = model.refine(encoded, matches)
+        target = (truth.points_1[cells[0], cells[1]] - cell_points(cells[2], width_1, COARSE_STRIDE)).float()
+        parts["heat"] = heat_loss(refined.log_heat, target, cells[0], len(batch))
+        parts["offset"] = offset_loss(refined.offset, target, refined.peak, cells[0], len(batch))
+        loss = loss + weights.heat * parts["heat"] + weights.offset * parts["offset"]
+    parts["accuracy"] = cell_accuracy(log_confidence.detach(), truth)
+    return StepResult(loss, {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}})
+
+
+def cell_accuracy(log_confidence: Tensor, truth: Truth) -> Tensor:
+    """Share of the truly matched cells whose best cell of image_1 is the true one."""
+    chosen = truth.cells_1 >= 0
+    return ((log_confidence.argmax(2) == truth.cells_1) & chosen).sum() / chosen.sum().clamp(min=1)
