@@ -82,6 +82,18 @@ test-long: $(READY) ## all tests; the report goes to results/test_long.json
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks
 
+.PHONY: train
+train: $(READY) ## train a model [OVERRIDES="KEY=VALUE …"]
+	@set -f; $(PY) -m microloftr train $$OVERRIDES
+
+.PHONY: notebooks
+notebooks: $(READY) ## build and run all notebooks
+	@$(PY) -m literate build
+
+.PHONY: vault
+vault: $(READY) ## fill the numbers of vault and README in, then check links and names
+	@$(PY) -m literate vault
+
 .PHONY: constraints
 constraints: $(READY) ## remake constraints.txt from pyproject.toml; pins that fit stay [UPGRADE=1: take the newest]
 	@cp constraints.txt $(VENV)/frozen.txt

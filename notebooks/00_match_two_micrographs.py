@@ -13,7 +13,7 @@
 # | `image_0`, `image_1` | PNG, JPEG, TIFF or OME-TIFF; 8 or 16 bit or float, grey or colour |
 # | `out` | the folder for the result; empty: nothing is written |
 # | `matcher` | `micro`, a file of weights, or the dotted name of a matcher of your own |
-# | `family` | `translation`, `rigid`, `similarity`, `affine`, `homography`, or `auto`: the simplest that explains the matches |
+# | `family` | `translation`, `rigid`, `similarity`, `affine`, `homography`; `auto`: the simplest that explains all |
 # | `threshold` | pixels of image_1 by which a match may be off and still count |
 # | `um_per_px_0`, `um_per_px_1` | pixel size in µm, where the file does not say or says it wrongly |
 # | `channel_0`, `channel_1`, `page_0`, `page_1` | which channel and page of a file that has several, from 0 on |

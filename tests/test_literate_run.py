@@ -18,12 +18,13 @@ from literate.match import NOTEBOOK
 from literate.parameters import FOLDER_VARIABLE
 
 SCRIPT = f'''# %% tags=["parameters"]
-image_0 = "bundled a.png"
-image_1 = "bundled b.png"
+image_0 = ""
+image_1 = ""
 out = ""
 um_per_px_0: float | None = None
 um_per_px_1: float | None = None
 limit = 0.5
+matcher = "micro"
 
 # %%
 from literate.parameters import check_parameters
@@ -41,8 +42,9 @@ if Path(image_1).name == "noise.png":
 if limit > 1:
     1 / 0
 Path(out, "matches.csv").write_text("x_0")
-summary = {{"matches": 812, "error_px": 0.61234, "image_0": image_0, "um": um_per_px_0, "ok": True}}
-Path(out, "summary.json").write_text(json.dumps(summary));
+summary = {{"image_0": "bundled a", "image_1": "bundled b", "given": image_0}}
+Path(out, "summary.json").write_text(json.dumps(summary))
+print(f"{{int(812 * limit)}} matches, {{um_per_px_0}} µm")
 '''
 
 
@@ -63,7 +65,8 @@ def no_kernel(monkeypatch):
     def stand_in(project, name, values, *, cwd):
         if values.get("image_1", "").endswith("noise.png"):
             raise NotebookFailed("noise.png is no image.", status=2)
-        (cwd / "summary.json").write_text(json.dumps({"matches": 812, "values": values}))
+        summary = {"image_0": "bundled a", "image_1": "bundled b", "values": values}
+        (cwd / "summary.json").write_text(json.dumps(summary))
         return nbformat.v4.new_notebook()
 
     monkeypatch.setattr(run, "run_notebook", stand_in)
@@ -82,18 +85,16 @@ def test_images_of_ones_own_end_to_end(project, capfd):
     folder = Path("matches/a b__ü")
     assert files(folder) == [f"{NOTEBOOK}.ipynb", "matches.csv", "summary.json"] and files("matches") == ["a b__ü"]
     assert capfd.readouterr().out.splitlines() == [
-        "matches   812",
-        "error px  0.6123",
-        f"image 0   {Path('a b.ome.tif').resolve()}",
-        "um        0.5",
-        "ok        True",
+        "406 matches, 0.5 µm",
         "",
-        f"Result in {folder}{os.sep}",
-        f"  {NOTEBOOK}.ipynb",
-        "  matches.csv",
-        "  summary.json",
+        f"The result lies in {folder}{os.sep}",
+        f"  {NOTEBOOK}.ipynb  the executed notebook: every step with its pictures",
+        "  matches.csv                     the matching points in both images, with their confidence",
+        "  summary.json                    the numbers above, for programs",
     ]
+    assert json.loads((folder / "summary.json").read_text())["given"] == str(Path("a b.ome.tif").resolve())
     notebook = nbformat.read(folder / f"{NOTEBOOK}.ipynb", 4)
+    assert "jupytext" not in notebook.metadata  # saved in JupyterLab it must not grow a script beside it
     assert 'out = "."' in notebook.cells[1].source and notebook.cells[1].metadata.tags == ["injected-parameters"]
 
 
@@ -146,9 +147,8 @@ def test_an_earlier_result_is_kept(project, no_kernel, capsys):
     Path("matches/bundled a__bundled b/mine.txt").touch()
     assert call(project) == call(project) == 0
     assert files("matches") == ["bundled a__bundled b", "bundled a__bundled b-2", "bundled a__bundled b-3"]
-    assert (
-        "bundled a__bundled b is kept as it is; the new result becomes bundled a__bundled b-2"
-        in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith(
+        "The earlier result in bundled a__bundled b was kept; --overwrite would replace it.\n"
     )
     assert call(project, "--overwrite") == 0
     assert len(files("matches")) == 3 and "mine.txt" not in files("matches/bundled a__bundled b")
@@ -198,10 +198,14 @@ def test_a_notebook_without_a_summary_is_told(tmp_path):
         match.read_summary(tmp_path)
 
 
-def test_long_names_fit_into_a_folder_name(project):
-    values = {"image_0": "ü" * 120 + ".png", "image_1": "b.ome.tif"}
-    name = match.default_target(values, {}).name
-    assert name == "ü" * 50 + "__b"
+def test_a_file_given_as_a_parameter_is_found_from_the_folder_of_the_run(project, no_kernel):
+    assert call(project, "-p", "matcher=ü.png", "--out=x") == 0
+    assert json.loads(Path("x/summary.json").read_text())["values"]["matcher"] == str(Path("ü.png").resolve())
+
+
+def test_long_names_fit_into_a_folder_name():
+    values = {"image_0": "/x/" + "ü" * 120 + ".png", "image_1": "b.ome.tif"}
+    assert match.default_name(values, {}) == "ü" * 50 + "__b"
 
 
 def test_run_writes_the_executed_notebook(project, capsys):
@@ -211,7 +215,7 @@ def test_run_writes_the_executed_notebook(project, capsys):
     assert main(["run", "00", *arguments]) == 0
     assert capsys.readouterr().out == "Executed notebook: out put.ipynb\n"
     assert nbformat.read(output, 4).cells[1].source.endswith('image_0 = "x"\n')
-    assert json.loads((out / "summary.json").read_text())["image_0"] == "x"
+    assert json.loads((out / "summary.json").read_text())["given"] == "x"
 
 
 def test_run_checks_before_it_starts(project, monkeypatch, capsys):

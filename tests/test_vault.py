@@ -22,11 +22,11 @@ def vault(tmp_path):
     """A vault of three notes without a fault."""
     vault = make_project(tmp_path).vault
     notes = {
-        "Home.md": "---\ntags: [start]\naliases:\n  - Begin\ndone: true\n---\n# Home\n\nIt begins here. See [[Frames#Pixel frame|frames]], "
-        "[[concepts/Frames]], [[#Home]], ![[bar.png]], [the code](../README.md#top), [kornia](https://kornia.org).\n"
+        "Home.md": "---\ntags: [start]\naliases:\n  - Begin\ndone: true\n---\n# Home\n\nIt begins here. "
+        "See [[Frames#Pixel frame|frames]], [[concepts/Frames]], [[#Home]], ![[bar.png]], [the code](../README.md#top), [kornia](https://kornia.org).\n"
         "`[[not a link]]`\n\n```text\n[[nor this]] [x](nowhere.md)\n```\n",
-        "concepts/Frames.md": "---\ndone: false\n---\n<!-- about frames -->\n**The centre** of the first pixel is 0. More.\n\n"
-        "## Pixel frame\n\n| a |\n|---|\n| [[Home\\|home]] |\n",
+        "concepts/Frames.md": "---\ndone: false\n---\n<!-- about frames -->\n**The centre** of the first pixel is 0."
+        " More.\n\n## Pixel frame\n\n| a |\n|---|\n| [[Home\\|home]] |\n",
         "templates/Note.md": "# {{title}}\n\n- [[{{link}}]]\n",
     }
     for name, text in notes.items():
@@ -58,7 +58,8 @@ PLANTED = [
     ("X.md", "---\na: [[1], 2]\n---\nA sentence.", "X.md: the front matter key a is nested; it must be flat"),
     ("X.md", "---\na: [1\n---\nA sentence.", "X.md: its front matter is no YAML"),
     ("X.md", "---\n- a\n---\nA sentence.", "X.md: its front matter must be lines of key: value"),
-    ("X.md", "---\ndone: maybe\n---\nA sentence.", "the front matter key done has several types: bool in Home.md, str in X.md"),
+    ("X.md", "---\ndone: maybe\n---\nA sentence.",
+     "the front matter key done has several types: bool in Home.md, str in X.md"),
     ("X.md", "# Title\n", "X.md: it does not begin with a sentence"),
     ("X.md", "# Title\n\n- a list\n", "X.md: it does not begin with a sentence"),
 ]  # fmt: skip

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from literate.errors import LiterateError
 from literate.parameters import Parameter, check_values, parse_assignments, read_parameters
@@ -21,7 +21,17 @@ from literate.project import find_project
 from microloftr.errors import ImageError, ParameterError
 from microloftr.files import write_text
 
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
 NOTEBOOK = "00_match_two_micrographs"
+CAPTIONS = {
+    f"{NOTEBOOK}.ipynb": "the executed notebook: every step with its pictures",
+    "matches.csv": "the matching points in both images, with their confidence",
+    "overlay.png": "both images laid over each other",
+    "summary.json": "the numbers above, for programs",
+    "transform.json": "the transform that takes the points of image_0 to image_1",
+}
 LONGEST_NAME = 100  # characters of each image's name in the name of the folder; file systems allow 255 bytes in all
 
 
@@ -40,30 +50,31 @@ def main(argv: list[str]) -> int:
     project = find_project(args.root)
     parameters = read_parameters(NOTEBOOK, project.notebooks)
     values = given_values(args, parameters)
-    wanted = Path(args.out) if args.out else default_target(values, parameters)
-    wanted = wanted.expanduser().absolute()
     rules = {"named": bool(args.out), "overwrite": args.overwrite}
-    target = choose_target(wanted, **rules)
-    if target != wanted:
-        print(f"{wanted.name} is kept as it is; the new result becomes {target.name} (--overwrite would replace it).")
+    wanted = Path(args.out).expanduser().absolute() if args.out else None
+    parent = wanted.parent if wanted else Path("matches").absolute()
+    if wanted:
+        choose_target(wanted, **rules)
 
     from literate.pairs import notebook_text  # jupytext and papermill take seconds; bad input is told before
     from literate.run import run_notebook
 
-    missing = next((folder for folder in reversed(target.parents) if not folder.exists()), None)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    missing = next((folder for folder in reversed([parent, *parent.parents]) if not folder.exists()), None)
+    parent.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".match.") as hidden:
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".match.") as hidden:
             work = Path(hidden) / "result"
             work.mkdir()
             executed = run_notebook(project, NOTEBOOK, {**values, "out": "."}, cwd=work)
             write_text(work / f"{NOTEBOOK}.ipynb", notebook_text(executed))
-            summary = read_summary(work)
+            wanted = wanted or parent / default_name(values, read_summary(work))
             final = put(work, wanted, Path(hidden) / "old", **rules)
     except BaseException:
-        _remove_empty(target.parent, down_to=missing)
+        _remove_empty(parent, down_to=missing)
         raise
-    print("\n".join(report(summary, final)))
+    print("\n".join(report(final_words(executed), final)))
+    if final != wanted:
+        print(f"The earlier result in {wanted.name} was kept; --overwrite would replace it.")
     return 0
 
 
@@ -77,6 +88,9 @@ def given_values(args: argparse.Namespace, parameters: dict[str, Parameter]) -> 
         raise ParameterError("The folder of the result is given by --out DIR, not by -p out=….")
     if "image_0" in values or "image_1" in values:
         raise ParameterError("The two images are given as they are, IMAGE_0 IMAGE_1, not by -p.")
+    for name, value in values.items():  # the notebook runs in a folder of its own: a file is named by its whole path
+        if isinstance(value, str) and Path(value).is_file():
+            values[name] = str(Path(value).resolve())
     images = [image for image in args.images if image]
     if len(images) not in {0, 2}:
         raise ParameterError(f"Give two images, IMAGE_0 and IMAGE_1, or none for the bundled pair; not {len(images)}.")
@@ -109,12 +123,10 @@ def readable(image: str) -> Path:
     return path.resolve()
 
 
-def default_target(values: dict[str, Any], parameters: dict[str, Parameter]) -> Path:
-    """matches/<a>__<b> in the working folder, a and b being the names of the two images."""
-    defaults = {name: parameter.default for name, parameter in parameters.items()}
-    images = [str({**defaults, **values}[name]) for name in ("image_0", "image_1")]
-    stems = [Path(image).stem.removesuffix(".ome") for image in images]
-    return Path("matches") / "__".join(_shorten(stem) for stem in stems)
+def default_name(values: dict[str, Any], summary: dict[str, Any]) -> str:
+    """<a>__<b>, a and b being the names of the two images; the notebook names those of the bundled pair."""
+    stems = [Path(values[name]).stem if name in values else str(summary.get(name)) for name in ("image_0", "image_1")]
+    return "__".join(_shorten(stem.removesuffix(".ome")) for stem in stems)
 
 
 def choose_target(target: Path, *, named: bool, overwrite: bool) -> Path:
@@ -171,23 +183,22 @@ def read_summary(folder: Path) -> dict[str, Any]:
         ) from None
 
 
-def report(summary: dict[str, Any], folder: Path) -> list[str]:
+def final_words(executed: "NotebookNode") -> str:
+    """What the last code cell that says anything says: the answer in numbers."""
+    from literate.outputs import output_text
+
+    said = ["".join(output_text(o) for o in cell.outputs) for cell in executed.cells if cell.cell_type == "code"]
+    return next((text.strip() for text in reversed(said) if text.strip()), "")
+
+
+def report(words: str, folder: Path) -> list[str]:
     """The final lines for the terminal: the numbers, then each file of the result."""
-    width = max((len(name) for name in summary), default=0)
-    lines = [f"{name.replace('_', ' '):{width}}  {_word(value)}" for name, value in summary.items()]
     with suppress(ValueError):
         folder = folder.relative_to(Path.cwd())
-    return [*lines, "", f"Result in {folder}{os.sep}", *(f"  {path.name}" for path in sorted(folder.iterdir()))]
-
-
-def _word(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list):
-        return "  ".join(_word(item) for item in value)
-    return str(value)
+    names = sorted(path.name for path in folder.iterdir())
+    width = max(map(len, names))
+    listed = [f"  {name:{width}}  {CAPTIONS.get(name, '')}".rstrip() for name in names]
+    return [words, "", f"The result lies in {folder}{os.sep}", *listed]
 
 
 def _numbered(target: Path) -> Path:

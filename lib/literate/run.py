@@ -42,6 +42,8 @@ def run_notebook(project: Project, name: str, values: dict[str, Any], *, cwd: Pa
     environment = {FOLDER_VARIABLE: str(project.notebooks)}
     notebook = read_script(project.notebooks / f"{name}.py")
     try:
-        return execute(notebook, cwd=cwd, parameters=values, environment=environment, progress=sys.stderr.isatty())
+        executed = execute(notebook, cwd=cwd, parameters=values, environment=environment, progress=sys.stderr.isatty())
     except NotebookFailed as error:
         raise error if error.status == 2 else NotebookFailed(f"{name}: {error}", error.status) from None
+    del executed.metadata["jupytext"]  # a result is no half of a pair
+    return executed

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from microloftr.data.micrographs import Micrograph, estimate_noise
 
@@ -129,18 +128,31 @@ def _planes(pixels: np.ndarray) -> list[np.ndarray]:
 
 def _halvings(plane: np.ndarray) -> list[np.ndarray]:
     """The plane and its halvings by 2×2 means: pixel i of level v is centred on (i + ½)·2^v − ½."""
-    levels, current = [plane], torch.from_numpy(plane.astype(np.float32))[None, None]
+    levels = [plane]
     for _ in range(PYRAMID_LEVELS - 1):
-        current = F.avg_pool2d(current, 2)
-        levels.append(current[0, 0].round().to(torch.uint8).numpy())
+        height, width = levels[-1].shape
+        even = levels[-1][: height // 2 * 2, : width // 2 * 2].astype(np.uint16)
+        total = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
+        levels.append(((total + 2) // 4).astype(np.uint8))
     return levels
 
 
-def _content(plane: np.ndarray) -> np.ndarray:
-    """Standard deviation of the grey values within 96×96 pixels, every 16 pixels."""
-    values = F.avg_pool2d(torch.from_numpy(plane.astype(np.float32) / 255)[None, None], 4)
-    side = 96 // 4
-    mean = F.avg_pool2d(values, side + 1, 1, side // 2, count_include_pad=False)
-    square = F.avg_pool2d(values**2, side + 1, 1, side // 2, count_include_pad=False)
-    spread = (square - mean**2).clamp(min=0).sqrt()
-    return spread[0, 0, 2::4, 2::4].numpy()
+def _content(plane: np.ndarray, side: int = 96) -> np.ndarray:
+    """Standard deviation of the grey values within about side×side pixels, every 16 pixels."""
+    height, width = (n // CONTENT_STRIDE for n in plane.shape)
+    blocks = plane[: height * CONTENT_STRIDE, : width * CONTENT_STRIDE].astype(np.float64) / 255
+    blocks = blocks.reshape(height, CONTENT_STRIDE, width, CONTENT_STRIDE)
+    half = side // CONTENT_STRIDE // 2
+    mean, square = (_box_mean(values, half) for values in (blocks.mean((1, 3)), (blocks**2).mean((1, 3))))
+    return np.sqrt(np.maximum(square - mean**2, 0))
+
+
+def _box_mean(values: np.ndarray, half: int) -> np.ndarray:
+    """Mean over (2·half + 1)² places around each, over those that exist, by running sums."""
+    for axis in (0, 1):
+        count = values.shape[axis]
+        sums = np.concatenate((np.zeros_like(values.take([0], axis)), values.cumsum(axis)), axis)
+        first, last = np.maximum(np.arange(count) - half, 0), np.minimum(np.arange(count) + half + 1, count)
+        lengths = (last - first).reshape((-1, 1) if axis == 0 else (1, -1))
+        values = (sums.take(last, axis) - sums.take(first, axis)) / lengths
+    return values

@@ -49,7 +49,7 @@ class Pair:
 
 
 class MadePairs:
-    """The fixed made pairs of one level and split (`microloftr.data.pairs.fixed_pairs`): the truth is exact."""
+    """The fixed made pairs of one level and split (`microloftr.data.fixed.fixed_pairs`): the truth is exact."""
 
     made = True
 
@@ -60,7 +60,7 @@ class MadePairs:
 
     @cached_property
     def _pairs(self) -> Any:
-        from microloftr.data.pairs import fixed_pairs  # made when first needed
+        from microloftr.data.fixed import fixed_pairs  # made when first needed
 
         return fixed_pairs(self.name, self.split)
 

@@ -39,9 +39,9 @@ def describe(summary: dict[str, Any]) -> str:
     direction = "clockwise" if angle > 0 else "anticlockwise"
     lines = [
         f"Match: {summary['inliers']} of {summary['matches']} matches agree on {a_family(summary['family'])}.",
-        f"From image_0 to image_1 the specimen turns by {abs(angle):.1f}° {direction} and grows by a factor of {scale:.3f}.",
+        f"From image_0 to image_1 the specimen turns by {abs(angle):.1f}° {direction} and grows {scale:.3f} times.",
         f"image_1 shows {summary['overlap']:.0%} of image_0.",
-        f"The matches that agree lie {summary['median_residual_px']:.2f} px from where the transform puts them (median).",
+        f"The matches that agree lie {summary['median_residual_px']:.2f} px (median) from where it puts them.",
     ]
     if "scale_in_um" in summary:
         lines.append(f"In µm the factor is {summary['scale_in_um']:.3f}; 1 when both pixel sizes are right.")

@@ -35,7 +35,8 @@ def by_chance(
     """The number of inliers must be more than unrelated matches would give."""
     chance = log10_chance(FAMILIES[family].sample, points_0, points_1, inliers, threshold, size_0, size_1)
     if chance > LOG10_CHANCE:
-        return f"{int(inliers.sum())} of {len(inliers)} matches agree on {a_family(family)}, which chance alone could give."
+        found = f"{int(inliers.sum())} of {len(inliers)} matches"
+        return f"{found} agree on {a_family(family)}, which chance alone could give."
     return None
 
 
