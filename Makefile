@@ -42,6 +42,11 @@ ifneq ($(HERE),$(CURDIR))
 MOVED := $(if $(HERE),moved)
 endif
 
+# uv, or pip where uv cannot be had; TORCH=cpu keeps CUDA's libraries away.
+INSTALL = if $(PY) -m uv --version >/dev/null 2>&1; then set -- uv pip install --python $(PY); \
+	else set -- pip install --disable-pip-version-check; fi; \
+	$(PY) -m "$$@" $(if $(TORCH),--torch-backend '$(TORCH)')
+
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## list what there is to do
@@ -55,15 +60,15 @@ $(READY): pyproject.toml constraints.txt
 	@rm -f $(READY)
 	@{ test -z '$(MOVED)' && $(PY) -m pip --version >/dev/null 2>&1; } || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "$(PYTHON) -m venv failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@if $(PY) -m pip install --quiet --disable-pip-version-check uv && $(PY) -m uv --version >/dev/null; then \
-	  $(PY) -m uv pip install --python $(PY) $(if $(TORCH),--torch-backend '$(TORCH)') -e '.[dev]' -c constraints.txt; \
-	elif [ -n '$(TORCH)' ]; then \
-	  echo "TORCH=$(TORCH) needs uv, which could not be installed." >&2; exit 1; \
-	else \
-	  echo "uv could not be installed: going on with pip, which takes longer." >&2; \
-	  $(PY) -m pip install --disable-pip-version-check -e '.[dev]' -c constraints.txt; \
-	fi
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be installed: pip takes longer." >&2
+	@$(INSTALL) -e '.[dev]' -c constraints.txt
 	@printf '%s\n' '$(subst ','\'',$(CURDIR))' > $(READY)
+
+# Training starts from the weights of a peer.
+PEERS := $(VENV)/.peers
+$(PEERS): $(READY)
+	@$(INSTALL) -e '.[peers]' -c constraints.txt
+	@touch $(PEERS)
 
 .PHONY: match
 match: $(READY) ## match two micrographs [IMAGE_0= IMAGE_1= OUT= UM_PER_PX_0= UM_PER_PX_1=]
@@ -83,8 +88,16 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks
 
 .PHONY: train
-train: $(READY) ## train a model [OVERRIDES="KEY=VALUE …"]
+train: $(PEERS) ## train a model [OVERRIDES="KEY=VALUE …"]
 	@set -f; $(PY) -m microloftr train $$OVERRIDES
+
+.PHONY: evaluate
+evaluate: $(READY) ## predict and score: the four levels, and real pairs where MICROLOFTR_PAIRS names them [SPLIT=validation]
+	@$(PY) -m microloftr evaluate --split "$${SPLIT:-validation}"
+
+.PHONY: report
+report: $(READY) ## tables and figures from results/
+	@$(PY) -m microloftr report
 
 .PHONY: notebooks
 notebooks: $(READY) ## build and run all notebooks

@@ -9,7 +9,9 @@ import tifffile
 
 from microloftr.errors import ImageError, ParameterError
 from microloftr.images import read_image, read_planes
-from microloftr.pixels import LUMA, stretch
+from microloftr.pixels import stretch
+
+LUMA = (0.299, 0.587, 0.114)
 
 
 @pytest.fixture

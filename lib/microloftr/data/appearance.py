@@ -69,9 +69,10 @@ def random_curves(u: Tensor, strength: float) -> Tensor:
 
 
 def random_inverted_curves(u: Tensor) -> Tensor:
-    """Knots (B, K) of falling or non-monotone curves that span the grey range: cosines of a random phase and frequency."""
+    """Knots (B, K) of curves that span the grey range: half of them inverted, bent by a gamma, half non-monotone cosines."""
     line = torch.linspace(0, 1, u.shape[1], device=u.device, dtype=u.dtype)
-    turns, phase = 0.5 + 0.6 * u[:, :1], 0.5 * u[:, 1:2] * (u[:, 2:3] - 0.3)
-    curve = 0.5 + 0.5 * torch.cos(2 * math.pi * (turns * line + phase))
+    bent = line ** torch.exp(1.4 * (u[:, 3:4] - 0.5))
+    turns, phase = 0.65 + 0.4 * u[:, :1], 0.3 * (u[:, 1:2] - 0.5)
+    curve = torch.where(u[:, 2:3] < 0.5, -bent, torch.cos(2 * math.pi * (turns * bent + phase)))
     low, high = curve.amin(1, keepdim=True), curve.amax(1, keepdim=True)
     return 0.04 + 0.92 * (curve - low) / (high - low).clamp(min=1e-3)

@@ -6,7 +6,6 @@ Images are what `microloftr.images.as_image` takes (a path, an array, an Image);
 import os
 import re
 import warnings
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +14,6 @@ import numpy as np
 from scipy.signal.windows import tukey
 from skimage.registration import phase_cross_correlation
 
-from microloftr.errors import ParameterError
 from microloftr.images import as_image
 from microloftr.matches import Matches
 
@@ -24,7 +22,7 @@ DEFAULT_MATCHERS = ("micro", "one_conv", "rootsift", "phase_correlation", "micro
 
 
 class MatcherLike(Protocol):
-    """Anything that matches; `resize` (a sentence) and `weights` (a path) are told in the tables where it has them."""
+    """Anything that matches; the tables tell its `resize`, a few words, where it has that."""
 
     def match(self, image_0: Any, image_1: Any) -> Matches: ...
 
@@ -154,34 +152,19 @@ def _matches(points_0: np.ndarray, points_1: np.ndarray, confidence: np.ndarray,
 
 
 def get_matcher(name: str) -> MatcherLike:
-    """The matcher of a name: rootsift, phase_correlation, a preset of ours (micro, one_conv, micro-random: untrained),
-    the path of a .safetensors file of ours, or the dotted name of any class with `.match` (called without arguments).
+    """The matcher of a name: rootsift, phase_correlation, PRESET-random (untrained), or what `Matcher.from_pretrained`
+    takes: a preset of ours (micro, one_conv), a .safetensors file of ours, the dotted name of any class with `.match`.
 
-    Raises ParameterError for a name that leads nowhere.
+    Raises WeightsError for a name that leads nowhere.
     """
-    if name == "rootsift":
-        return RootSIFT()
-    if name == "phase_correlation":
-        return PhaseCorrelation()
-    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name) and not name.endswith(".safetensors"):
-        return _from_dotted_name(name)
-    if name.endswith(".safetensors") and not Path(name).is_file():
-        raise ParameterError(f"There is no weights file {name}.")
+    if name in CLASSICAL:
+        return CLASSICAL[name]()
     from microloftr.matching import Matcher  # torch is needed by the learned matchers alone
 
-    return Matcher.from_pretrained(name)
+    return Matcher.from_pretrained(re.sub(r"^(\w+)-random$", r"random:\1", name))
 
 
-def _from_dotted_name(name: str) -> MatcherLike:
-    module_name, _, attribute = name.rpartition(".")
-    try:
-        made = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ParameterError(f"The matcher {name} cannot be imported: {error}.") from error
-    matcher = made() if callable(made) else made
-    if not callable(getattr(matcher, "match", None)):
-        raise ParameterError(f"The matcher {name} has no method match(image_0, image_1).")
-    return matcher
+CLASSICAL = {"rootsift": RootSIFT, "phase_correlation": PhaseCorrelation}
 
 
 def matcher_key(name: str) -> str:

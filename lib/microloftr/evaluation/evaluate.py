@@ -1,7 +1,6 @@
 """Predict and score in one go: every matcher on the four levels, and on real pairs where a folder is given."""
 
 import argparse
-import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from microloftr.evaluation.baselines import DEFAULT_MATCHERS, get_matcher
 from microloftr.evaluation.predict import predict, predictions_folder
 from microloftr.evaluation.protocols import LEVEL_NAMES, PairSource, fingerprint, get_protocol, real_folder
 from microloftr.evaluation.report import detail, real
-from microloftr.evaluation.score import default_results, score
+from microloftr.evaluation.score import command_of, default_results, score
 from microloftr.results import commit
 
 
@@ -55,19 +54,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--split", default="validation", help="validation (for choosing) or test (final tables only)")
     parser.add_argument("--real", default=None, help="folder with pairs.json (else what MICROLOFTR_PAIRS names)")
     parser.add_argument("--limit", type=int, default=None, help="pairs per protocol: a quick look, nothing is written")
-    parser.add_argument("--results", type=Path, default=None, help="folder for the JSON files")
+    parser.add_argument("--runs", type=Path, default=None, help="folder for predictions and CSV files (runs)")
+    parser.add_argument("--results", type=Path, default=None, help="folder for the JSON files (results, or runs)")
     parser.add_argument("--force", action="store_true", help="predict again where files are there")
     options = parser.parse_args(argv)
     matchers = options.matchers.split(",")
     names = [*filter(None, options.levels.split(",")), *filter(None, [real_folder(options.real)])]
     protocols = [get_protocol(name, options.split, options.limit) for name in names]
-    command = shlex.join(["python", "-m", "microloftr", "evaluate", *(argv or [])])
+    command = command_of("evaluate", matchers, options.split, any(not protocol.made for protocol in protocols))
     with tempfile.TemporaryDirectory() as scratch:
         quick = options.limit is not None
         values = evaluate(
             matchers,
             protocols,
-            runs=Path(scratch) if quick else predictions_folder().parent,
+            runs=Path(scratch) if quick else options.runs or predictions_folder().parent,
             results=None if quick else options.results or default_results(matchers),
             command=command,
             force=options.force,

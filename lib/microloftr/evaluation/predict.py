@@ -34,6 +34,7 @@ IDENTITY = (
     "matcher",
     "weights_sha256",
     "code_sha256",
+    "options",
     "resize",
     "match_cap",
     "protocol",
@@ -116,13 +117,20 @@ def describe(name: str, matcher: MatcherLike, protocol: PairSource, pairs_sha256
         name,
         weights_sha256(matcher),
         code_sha256(matcher),
-        str(getattr(matcher, "resize", NO_RESIZE)),
+        str(getattr(matcher, "options", "")),
+        resize_of(matcher),
         MATCH_CAP,
         protocol.name,
         protocol.split,
         pairs_sha256,
     )
     return dict(zip(IDENTITY, values, strict=True))
+
+
+def resize_of(matcher: MatcherLike) -> str:
+    """What the matcher does to large images, in words for the tables."""
+    long_side = getattr(getattr(matcher, "options", None), "long_side", None)
+    return str(getattr(matcher, "resize", f"long side to at most {long_side} px" if long_side else NO_RESIZE))
 
 
 def is_current(path: Path, header: dict[str, Any]) -> bool:

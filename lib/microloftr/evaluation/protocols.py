@@ -10,7 +10,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -53,16 +53,16 @@ class MadePairs:
 
     made = True
 
-    def __init__(self, level: str, split: str = "validation") -> None:
+    def __init__(self, level: str, split: str = "validation", limit: int | None = None) -> None:
         if level not in LEVEL_NAMES:
             raise ParameterError(f"There is no level {level!r}; there are {', '.join(LEVEL_NAMES)}.")
-        self.name, self.split = level, split
+        self.name, self.split, self.limit = level, split, limit
 
     @cached_property
     def _pairs(self) -> Any:
-        from microloftr.data.fixed import fixed_pairs  # made when first needed
+        from microloftr.data.fixed import fixed_pairs  # torch, and some seconds of work, when first needed
 
-        return fixed_pairs(self.name, self.split)
+        return fixed_pairs(self.name, self.split, self.limit)
 
     def __len__(self) -> int:
         return len(self._pairs.images_0)
@@ -82,6 +82,7 @@ class MadePairs:
             0.0,
             *(image.shape[::-1] for image in images),
             pairs.modality[number],
+            float(pairs.overlap[number]),
         )
 
     def __iter__(self) -> Iterator[Pair]:
@@ -97,7 +98,7 @@ class FolderPairs:
     made = False
     split = "real"
 
-    def __init__(self, folder: str | os.PathLike) -> None:
+    def __init__(self, folder: str | os.PathLike, limit: int | None = None) -> None:
         path = Path(folder)
         self.folder, listing = (path.parent, path) if path.suffix == ".json" else (path, path / "pairs.json")
         self.name = "real"
@@ -114,6 +115,8 @@ class FolderPairs:
         identifiers = [row["id"] for row in self._rows]
         if twice := {name for name in identifiers if identifiers.count(name) > 1}:
             raise ParameterError(f"{listing} has more than one pair {sorted(twice)[0]}; every id must be its own.")
+        if limit is not None and limit < len(self._rows):
+            self._rows = [self._rows[k] for k in np.linspace(0, len(self._rows) - 1, limit).round().astype(int)]
 
     def _check(self, listing: Path, number: int, row: Any) -> None:
         known = row if isinstance(row, dict) else {}
@@ -159,37 +162,18 @@ class FolderPairs:
         return (self[number] for number in range(len(self)))
 
 
-class Subset:
-    """The pairs of a protocol spread evenly over it, at most `limit`: for a quick look, never for a result."""
-
-    def __init__(self, protocol: Sequence[Pair], limit: int) -> None:
-        if limit < 1:
-            raise ParameterError(f"--limit must be 1 or more, got {limit}.")
-        self._protocol, self.name, self.split, self.made = protocol, protocol.name, protocol.split, protocol.made
-        self._numbers = np.unique(np.linspace(0, len(protocol) - 1, min(limit, len(protocol))).round().astype(int))
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, number: int) -> Pair:
-        return self._protocol[int(self._numbers[number])]
-
-    def __iter__(self) -> Iterator[Pair]:
-        return (self[number] for number in range(len(self)))
-
-
-PairSource = MadePairs | FolderPairs | Subset
+PairSource = MadePairs | FolderPairs
 
 
 def get_protocol(name: str | os.PathLike, split: str = "validation", limit: int | None = None) -> PairSource:
-    """A level's name (with a split), or the path of a folder of pairs; at most `limit` of its pairs."""
+    """A level's name (with a split), or the path of a folder of pairs; at most `limit` of its pairs, spread over it."""
+    if limit is not None and limit < 1:
+        raise ParameterError(f"The limit of pairs must be 1 or more, got {limit}.")
     if str(name) in LEVEL_NAMES:
-        protocol: PairSource = MadePairs(str(name), split)
-    elif Path(name).exists():
-        protocol = FolderPairs(name)
-    else:
-        raise ParameterError(f"{name} is neither a level ({', '.join(LEVEL_NAMES)}) nor a folder of pairs.")
-    return protocol if limit is None else Subset(protocol, limit)
+        return MadePairs(str(name), split, limit)
+    if Path(name).exists():
+        return FolderPairs(name, limit)
+    raise ParameterError(f"{name} is neither a level ({', '.join(LEVEL_NAMES)}) nor a folder of pairs.")
 
 
 def real_folder(given: str | None = None) -> str | None:

@@ -108,8 +108,8 @@ def detail(record: dict[str, Any]) -> str:
                 stages[f"{matchers[key]['name']}, coarse only"] = summaries[key]["coarse"]
             rows += [[level, name, *_all_metrics(summary)] for name, summary in stages.items()]
     caption = (
-        "AUC of the mean corner error; P@t: share of matches within t px of the truth; median px: of the matches within "
-        f"3 px. [95 % interval, drawn by specimen.] {_conditions(record)}"
+        "AUC of the mean corner error [95 % interval, drawn by specimen]; P@t: share of matches within t px of the "
+        f"truth; median px: of the matches within 3 px. {_conditions(record)}"
     )
     return _table(["level", "matcher", *columns], rows) + f"\n\n{caption}"
 
@@ -124,9 +124,9 @@ def real(record: dict[str, Any]) -> str:
     for key in matchers:
         rows.append([matchers[key]["name"], *(_real_cell(summaries[key]) for summaries in groups.values())])
     caption = (
-        "Real pairs: AUC@3 px of the mean error over the overlap [95 % interval, drawn by source; none for a single one]; "
-        "after the dot, failures (> 10 px). Over pairs whose truth is good to half the threshold: so many of all for "
-        "AUC@3 in brackets. Landmarks: median distance in px, and the share of landmarks that came nearer. "
+        "Real pairs: AUC@3 px of the mean error over the overlap [95 % interval, drawn by source; none for a single "
+        "one]; after the dot, failures (> 10 px). Only pairs whose truth is good to half the threshold count: how many "
+        "of all do for AUC@3 stands in brackets. Landmarks: median distance in px, and the share that came nearer. "
         f"{_conditions(record)}"
     )
     return _table(["matcher", *heads], rows) + f"\n\n{caption}"
@@ -185,9 +185,7 @@ def _conditions(record: dict[str, Any]) -> str:
     resizes: dict[str, list[str]] = {}
     for told in values["matchers"].values():
         resizes.setdefault(told["resize"], []).append(told["name"])
-    resize = "; ".join(
-        text if len(resizes) == 1 else f"{', '.join(names)}: {text}" for text, names in resizes.items()
-    )
+    resize = "; ".join(text if len(resizes) == 1 else f"{', '.join(names)}: {text}" for text, names in resizes.items())
     return (
         f"Homography for every matcher: {values['estimator']}, {values['threshold_px']:g} px, from at most "
         f"{values['match_cap']} matches by confidence. Resize: {resize}. Commit {record['commit']}."
@@ -209,6 +207,11 @@ def figure_source(path: Path) -> str | None:
         return image.info.get(SOURCE_KEY)
 
 
+def _limit(summary: dict[str, Any], name: str, side: str) -> float:
+    limit = summary[f"{name}_{side}"]
+    return summary[name] if limit is None else limit
+
+
 def draw(values: dict[str, Any], path: Path) -> None:
     """Bars of AUC@3 and of failures by level and matcher, with intervals; a white dot: coarse points only."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -224,10 +227,7 @@ def draw(values: dict[str, Any], path: Path) -> None:
             x = [place + (number - (len(matchers) - 1) / 2) * width for place in range(len(levels))]
             summaries = [levels[level][key] for level in levels]
             heights = [summary[name] for summary in summaries]
-            limits = [
-                [abs(s[name] - (s[f"{name}_{side}"] if s[f"{name}_{side}"] is not None else s[name])) for s in summaries]
-                for side in ("low", "high")
-            ]
+            limits = [[abs(s[name] - _limit(s, name, side)) for s in summaries] for side in ("low", "high")]
             colour = COLOURS[number % len(COLOURS)]
             axes.bar(x, heights, 0.92 * width, color=colour, label=told["name"])
             axes.errorbar(x, heights, yerr=limits, fmt="none", ecolor="#333333", elinewidth=0.9, capsize=1.5)

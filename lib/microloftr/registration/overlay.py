@@ -18,6 +18,7 @@ MODES = ("colour", "checkerboard")
 COLOUR_0 = np.array([1.0, 0.0, 1.0])  # magenta
 COLOUR_1 = 1 - COLOUR_0  # green; where both are equally bright the sum is grey. Told apart with any colour vision
 TINT_1 = np.array([0.78, 1.0, 0.78])  # of the squares of image_1 in the checkerboard
+OUTSIDE = 0.7  # brightness of image_0 where it is alone
 TILES = 8  # squares of the checkerboard along the longer side
 BLOCK_ROWS = 256  # rows that are warped at a time, so that large images need little memory
 
@@ -50,9 +51,8 @@ def overlay(
 ) -> Overlay:
     """image_0 and image_1, moved by the transform into the frame of image_0, in one picture.
 
-    mode "colour": image_0 magenta, image_1 green, grey where they agree; magenta alone where image_1 does not reach.
-    mode "checkerboard": squares of image_0, grey, and image_1, greenish, in turn; image_0 alone, darker, where image_1
-    does not reach.
+    mode "colour": image_0 magenta, image_1 green, grey where they agree. mode "checkerboard": squares of
+    image_0, grey, and image_1, greenish, in turn. Where image_1 does not reach, image_0 is seen alone, darker.
     Each image is stretched between its percentiles 1 and 99 within the part that both show; an image_1 whose contrast
     runs against image_0 is shown inverted. Raises ImageError for what is no image, TransformError for no transform or
     one that was made for images of another size.
@@ -77,14 +77,14 @@ def overlay(
     inverted = bool(_correlation(shown_0[seen], shown_1[seen]) < -0.1)
     if inverted:
         shown_1 = 1 - shown_1
-    shown_1 = np.where(covered, shown_1, 0)
+    alone, shown_1 = np.where(covered, 1.0, OUTSIDE), np.where(covered, shown_1, 0)
     if mode == "colour":
-        picture = shown_0[..., None] * COLOUR_0 + shown_1[..., None] * COLOUR_1
+        picture = (alone * shown_0)[..., None] * COLOUR_0 + shown_1[..., None] * COLOUR_1
     else:
         side = max(pixels_0.shape) / TILES
         row, column = np.indices(pixels_0.shape)
         odd = (row // side + column // side) % 2 == 1
-        grey = np.where(covered, np.where(odd, shown_1, shown_0), 0.5 * shown_0)
+        grey = np.where(covered, np.where(odd, shown_1, shown_0), alone * shown_0)
         picture = grey[..., None] * np.where((odd & covered)[..., None], TINT_1, 1.0)
     return Overlay(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8), covered, mode, inverted)
 
