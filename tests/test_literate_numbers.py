@@ -1,11 +1,11 @@
 """Numbers in texts: filled from results/, stale and missing ones named, code left alone."""
 
 import pytest
-from literate_project import make_project
 
 from literate.__main__ import main
 from literate.errors import LiterateError
 from literate.numbers import fill, look_up
+from tests.literate_project import make_project
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Parameters: read from the cell, parsed from the command line, refused with one sentence when they do not fit."""
 
 import pytest
-from literate_project import SCRIPT
 
 from literate import parameters as module
 from literate.errors import LiterateError
@@ -14,6 +13,7 @@ from literate.parameters import (
     read_parameters,
 )
 from microloftr.errors import MicroLoFTRError, ParameterError
+from tests.literate_project import SCRIPT
 
 SMALL = parse_cell(parameters_cell(SCRIPT, "00_small"), "00_small")
 

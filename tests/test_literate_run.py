@@ -9,13 +9,13 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from literate_project import make_project
 
 from literate import match, run
 from literate.__main__ import main, usage
 from literate.errors import LiterateError, NotebookFailed
 from literate.match import NOTEBOOK
 from literate.parameters import FOLDER_VARIABLE
+from tests.literate_project import make_project
 
 SCRIPT = f'''# %% tags=["parameters"]
 image_0 = ""

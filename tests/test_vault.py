@@ -1,12 +1,12 @@
 """The vault as it is holds, its numbers and README's are those of results/, and each check finds a planted fault."""
 
 import pytest
-from literate_project import make_project
 
 from literate.__main__ import main
 from literate.numbers import fill_all
 from literate.project import find_project
 from literate.vault import check_vault, first_sentence
+from tests.literate_project import make_project
 
 
 def test_the_vault_holds():

@@ -5,7 +5,6 @@ Images are what `microloftr.images.as_image` takes (a path, an array, an Image);
 
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,17 +87,17 @@ def mutual_matches(
 class PhaseCorrelation:
     """The shift of two images from the phase of their spectra (Kuglin & Hines 1975; sub-pixel: Guizar-Sicairos 2008).
 
-    scikit-image's `phase_cross_correlation` on images less their mean, with their edges faded out by half a Hann window
-    of 2.5 % of the side each (a full Hann window would fade out the strip that two tiles share); the four shifts that
-    the periodic spectrum cannot tell apart are decided by the correlation of the overlap. Knows shifts alone.
-    The answer is a grid of points of image_0 and where they lie in image_1. Their confidence is the height of the peak:
-    the correlation of the grey values of the overlap, 0 where it is negative. (The error that scikit-image returns for
-    normalised phases is near 1 whatever the match.)
+    scikit-image's `phase_cross_correlation` on images less their mean, their edges faded out by halves of a Hann window
+    over 5 % of the side each (a full Hann window would fade out the strip that two tiles share). Of the shifts that a
+    periodic spectrum cannot tell apart, the one whose overlap correlates most significantly is taken. Knows shifts alone.
+    The answer is a grid of points of image_0 and where they lie in image_1. Their confidence is the correlation of the
+    grey values at that peak, 0 where it is negative. (The error that scikit-image returns with normalised phases is
+    near 1 whatever the match.)
     """
 
     resize = NO_RESIZE
 
-    def __init__(self, upsample_factor: int = 50, taper: float = 0.05, grid: int = 16) -> None:
+    def __init__(self, upsample_factor: int = 50, taper: float = 0.1, grid: int = 16) -> None:
         self.upsample_factor, self.taper, self.grid = upsample_factor, taper, grid
 
     def shift(self, pixels_0: np.ndarray, pixels_1: np.ndarray) -> tuple[np.ndarray, float] | None:
@@ -107,11 +106,13 @@ class PhaseCorrelation:
             return None
         shape = np.maximum(pixels_0.shape, pixels_1.shape)
         padded = [self._faded(pixels, shape) for pixels in (pixels_0, pixels_1)]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of division by zero, for candidates that overlap by nothing but padding
-            back, _, _ = phase_cross_correlation(*padded, upsample_factor=self.upsample_factor, disambiguate=True)
+        back, _, _ = phase_cross_correlation(*padded, upsample_factor=self.upsample_factor)
         shift = -np.asarray(back, np.float64)[::-1]
-        return shift, _overlap_correlation(pixels_0, pixels_1, shift)
+        period = shape[::-1]
+        shifts = [shift - np.sign(shift) * period * wrapped for wrapped in ([0, 0], [0, 1], [1, 0], [1, 1])]
+        correlations = [overlap_correlation(pixels_0, pixels_1, candidate) for candidate in shifts]
+        best = int(np.argmax([correlation * np.sqrt(count) for correlation, count in correlations]))
+        return shifts[best], max(correlations[best][0], 0.0)
 
     def match(self, image_0: Any, image_1: Any) -> Matches:
         image_0, image_1 = as_image(image_0), as_image(image_1)
@@ -132,18 +133,18 @@ class PhaseCorrelation:
         return np.pad(faded, [(0, side - have) for side, have in zip(shape, pixels.shape, strict=True)])
 
 
-def _overlap_correlation(pixels_0: np.ndarray, pixels_1: np.ndarray, shift: np.ndarray) -> float:
-    """Pearson's correlation of what two images share after a shift (to whole pixels), not below 0."""
+def overlap_correlation(pixels_0: np.ndarray, pixels_1: np.ndarray, shift: np.ndarray) -> tuple[float, int]:
+    """Pearson's correlation of what two images share after a shift (x, y) to whole pixels, and its number of pixels."""
     parts_0, parts_1 = [], []
     for side_0, side_1, move in zip(pixels_0.shape, pixels_1.shape, np.rint(shift[::-1]).astype(int), strict=True):
         start, stop = max(0, -move), min(side_0, side_1 - move)
         if stop - start < 2:
-            return 0.0
+            return 0.0, 0
         parts_0.append(slice(start, stop))
         parts_1.append(slice(start + move, stop + move))
     a, b = (part - part.mean(dtype=np.float64) for part in (pixels_0[tuple(parts_0)], pixels_1[tuple(parts_1)]))
     norm = np.sqrt((a**2).sum() * (b**2).sum())
-    return float(np.clip((a * b).sum() / norm, 0.0, 1.0)) if norm > 0 else 0.0
+    return (float(np.clip((a * b).sum() / norm, -1.0, 1.0)) if norm > 0 else 0.0), a.size
 
 
 def _matches(points_0: np.ndarray, points_1: np.ndarray, confidence: np.ndarray, image_0: Any, image_1: Any) -> Matches:
