@@ -8,14 +8,15 @@ import matplotlib.image
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from tests.literate_project import SCRIPT, make_project
 
+from literate import build as module
 from literate.__main__ import main
 from literate.build import build
 from literate.errors import LiterateError, NotebookFailed
 from literate.outputs import strip_png, tidy_outputs
 from literate.pairs import all_pairs, read_notebook, select_pairs, source_hash
 from literate.project import Project, find_project
-from tests.literate_project import SCRIPT, make_project
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,14 @@ def test_a_failing_cell_writes_nothing(tmp_path, capsys):
     assert [path.name for path in project.notebooks.iterdir()] == ["00_small.py"]
     assert not list(project.attachments.iterdir())
     assert issubclass(NotebookFailed, LiterateError)
+
+
+def test_a_figure_cell_without_a_picture_writes_nothing(tmp_path, monkeypatch):
+    project = make_project(tmp_path)
+    monkeypatch.setattr(module, "execute", lambda notebook, **_: notebook)
+    with pytest.raises(LiterateError, match="figure:bar shows 0 pictures"):
+        build(all_pairs(project)[0], project)
+    assert [path.name for path in project.notebooks.iterdir()] == ["00_small.py"]
 
 
 def test_names_choose_notebooks(built):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -249,3 +251,21 @@ def test_commands_are_listed_and_a_misspelt_one_is_told(capsys):
 def test_a_folder_that_cannot_be_made_is_one_line(project, no_kernel, capsys):
     assert call(project, "--out=ü.png/x/y") == 2
     assert capsys.readouterr().err.startswith("error: Cannot use ")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_leaves_nothing(project, sign, status):
+    script = project.notebooks / f"{NOTEBOOK}.py"
+    script.write_text(script.read_text() + '\n# %%\nimport time\n\nPath("../../reached").touch()\ntime.sleep(300)\n')
+    Path("matches").mkdir()
+    command = [sys.executable, "-m", "literate", "match", f"--root={project.root}"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not Path("matches/reached").exists():
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.2)
+    Path("matches/reached").unlink()
+    running.send_signal(sign)
+    assert running.communicate(timeout=60) == ("", "") and running.returncode == status
+    assert files("matches") == []

@@ -55,6 +55,20 @@ def test_names_of_the_tree_exist():
     assert tree_paths("```text\nlib/  x\n  a/\n    b.py  y\ntests/\n```\n") == ["lib", "lib/a", "lib/a/b.py", "tests"]
 
 
+def broken_links(text: str) -> list[str]:
+    """Relative targets of links and pictures that are not there."""
+    return [target for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text) if not (ROOT / target).exists()]
+
+
+def test_links_lead_somewhere():
+    assert {name: broken_links(read(name)) for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")} == {
+        "README.md": [],
+        "CONTRIBUTING.md": [],
+        "CHANGELOG.md": [],
+    }
+    assert broken_links("[a](README.md) [b](nowhere.md) ![c](no/d.png) [e](https://f)") == ["nowhere.md", "no/d.png"]
+
+
 def test_readme_documents_every_target():
     assert makefile_targets(read("Makefile")) == readme_targets(read("README.md"))
     assert readme_targets("| `make a [X=]` | `python -m b` | c |\n| `make d` | | |\n") == {"a"}
@@ -74,7 +88,7 @@ def fake_project(tmp_path):
     fake.write_text(
         '#!/bin/sh\nprintf "<%s>" "$@" >> log; echo >> log\n'
         'case "$*" in "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python;; '
-        '*" -e "*) test ! -e fail;; esac\n'
+        '*" uv"|*"uv --version") test ! -e no-uv;; *" -e "*) test ! -e fail;; esac\n'
     )
     fake.chmod(0o755)
 
@@ -100,6 +114,22 @@ def test_environment_is_made_once_and_never_half(fake_project):
     assert make("test")[1] == ["<-m><pytest><-n><2>"]
     os.utime(folder / ".venv/.ready", (0, 0))
     assert len(make("test")[1]) > 1
+
+
+def test_pip_stands_in_for_uv(fake_project):
+    folder, make = fake_project
+    (folder / "no-uv").touch()
+    status, log, error = make("test")
+    assert status == 0 and "pip takes longer" in error
+    assert "<-m><pip><install><--disable-pip-version-check><-e><.[dev]><-c><constraints.txt>" in log
+
+
+def test_training_brings_the_peers(fake_project):
+    folder, make = fake_project
+    log = make("train", "OVERRIDES=train.steps=2 data.sizes=[1,*]")[1]
+    assert any("<-e><.[peers]>" in line for line in log)
+    assert log[-1] == "<-m><microloftr><train><train.steps=2><data.sizes=[1,*]>"
+    assert make("train")[1] == ["<-m><microloftr><train>"]
 
 
 def test_moved_folder_makes_its_own_environment(fake_project):

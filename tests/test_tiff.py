@@ -91,8 +91,7 @@ def test_palette_is_looked_up_but_imagej_tables_only_tint(tmp_path):
     table[1] = np.arange(256)[::-1] * 257
     path = write(tmp_path / "a.tif", index, photometric="palette", colormap=table)
     np.testing.assert_allclose(read_image(path).pixels, (255 - index) * LUMA[1] / 255, atol=1e-6)
-    luts = {"LUTs": [(table >> 8).astype(np.uint8)]}
-    path = write(tmp_path / "ij.tif", index, imagej=True, metadata=luts)
+    path = write(tmp_path / "ij.tif", index, imagej=True, photometric="palette", colormap=table)
     np.testing.assert_allclose(read_image(path).pixels, index / 255.0, atol=1e-6)
 
 

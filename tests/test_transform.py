@@ -1,6 +1,7 @@
-"""Transform and its estimation: every family found again, unrelated points refused, the frame the same for all tools."""
+"""Transform and its estimation: each family found again, unrelated points refused, one frame for all tools."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from microloftr import Matches, Transform
 from microloftr.errors import ParameterError, TransformError
 from microloftr.registration import estimate_transform, find_homography, try_family
 from microloftr.registration.families import FAMILIES, fit_family, fit_robust, move_points
-from microloftr.registration.plausible import corner_points, impossible, log10_chance
+from microloftr.registration.plausible import corner_points, impossible, log10_chance, undetermined
 
 SIZE = (640, 480)
 
@@ -150,11 +151,11 @@ def test_find_homography_is_opencvs_magsac():
         matches, matrix = synthetic("homography", seed, wrong=0.5)
         found, inliers = find_homography(matches.points_0, matches.points_1)
         reference, mask = cv2.findHomography(matches.points_0, matches.points_1, cv2.USAC_MAGSAC, 2.0, maxIters=10000)
-        corners = corner_points(SIZE)
-        np.testing.assert_allclose(move_points(corners, found), move_points(corners, reference), atol=0.15)
+        points = matches.points_0
+        np.testing.assert_allclose(move_points(points, found), move_points(points, reference), atol=0.3)
         assert inliers.dtype == bool and abs(int(inliers.sum()) - int(mask.sum())) <= 1
         assert found[2, 2] == 1 and found.dtype == np.float64
-        assert np.linalg.norm(move_points(corners, found) - move_points(corners, matrix), axis=1).mean() < 0.6
+        assert np.linalg.norm(move_points(points, found) - move_points(points, matrix), axis=1).mean() < 0.4
 
 
 @pytest.mark.parametrize("number", range(5))
@@ -168,8 +169,8 @@ def test_find_homography_of_next_to_nothing(number):
 
 def test_unrelated_matches_give_no_transform():
     """Over sizes, numbers, thresholds and patterns; the bound promises one false alarm in 10 000."""
-    for seed in range(120):
-        number, size = (5, 8, 20, 80, 300)[seed % 5], ((64, 64), (320, 240), (2048, 2048))[seed // 5 % 3]
+    for seed in range(60):
+        number, size = (5, 8, 20, 40, 120)[seed % 5], ((64, 64), (320, 240), (2048, 2048))[seed // 5 % 3]
         kind, threshold = ("uniform", "grid", "clusters")[seed // 15 % 3], (1.0, 2.0, 5.0)[seed % 3]
         assert unrelated(seed, number, size, kind).estimate("auto", threshold) is None
 
@@ -208,20 +209,20 @@ def test_one_patch_that_agrees_among_wrong_matches_is_no_transform():
 def test_points_on_a_line_do_not_determine_an_affine_map():
     generator = np.random.default_rng(2)
     along = generator.uniform(0, 600, 40)
-    points = np.stack([along, 0.5 * along + 50], axis=1)
+    points = np.stack([along, 0.5 * along + 50], axis=1) + generator.normal(0, 0.3, (40, 2))
     matches = Matches(points, points + [5, 7] + generator.normal(0, 0.3, (40, 2)), np.ones(40), SIZE, SIZE)
     for family in ("affine", "homography"):
-        assert "on one line" in try_family(matches, family) or "agree" in try_family(matches, family)
+        assert "on one line" in try_family(matches, family)
         assert matches.estimate(family) is None
-    assert "on one line" in try_family(matches, "affine")
     assert matches.estimate().family == "translation"
 
 
 def test_points_at_one_spot_do_not_determine_an_angle():
-    points = 100 + np.random.default_rng(2).uniform(0, 3, (40, 2))
-    small = Matches(points, points, np.ones(40), (8, 8), (8, 8))  # cells of half a pixel, so that chance is content
-    assert "at one spot" in try_family(small, "rigid", threshold=2.0) or "chance" in try_family(small, "rigid")
-    assert try_family(small, "rigid", threshold=2.0) != try_family(small, "translation", threshold=2.0)
+    points, everyone = 100 + np.random.default_rng(2).uniform(0, 3, (40, 2)), np.ones(40, dtype=bool)
+    for family in ("rigid", "similarity"):
+        assert "at one spot" in undetermined(family, points, everyone, threshold=2.0)
+        assert undetermined(family, 10 * points, everyone, threshold=2.0) is None
+    assert undetermined("translation", points, everyone, threshold=2.0) is None
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ def test_points_at_one_spot_do_not_determine_an_angle():
 def test_impossible_transforms_are_named(matrix, message):
     assert impossible(np.eye(3), SIZE, SIZE) is None
     reason = impossible(matrix, SIZE, SIZE)
-    assert reason and __import__("re").search(message, reason)
+    assert reason and re.search(message, reason)
 
 
 @pytest.mark.parametrize(
@@ -258,8 +259,8 @@ def test_too_few_matches_are_no_transform(number):
     matches = Matches(points, points, np.ones(number), SIZE, SIZE)
     for family in ("auto", *FAMILIES):
         assert matches.estimate(family) is None
-    expected = "There are no matches." if number == 0 else f"Only {number} of {number} matches agree on a similarity"
-    assert try_family(matches, "similarity").startswith(expected)
+    expected = "There are no matches." if number == 0 else f"Only {number} of {number} matches agree on a translation"
+    assert try_family(matches, "translation").startswith(expected)
 
 
 def test_wrong_requests_are_named():
@@ -318,7 +319,7 @@ def test_json_gives_back_the_transform(tmp_path, family):
         ({"matrix": [[1, 2, 0], [2, 4, 0], [0, 0, 1]]}, "invertible"),
         ({"matrix": [[1, 0, 0], [0, 1, 0], [0, 0, "x"]]}, "3 × 3"),
         ({"matrix": [[2, 0, 0], [0, 2, 0], [0, 0, 1]]}, "not that of a translation"),
-        ({"matrix": [[1, 0, 0], [0, 1, 0], [1e-4, 0, 1]], "family": "affine"}, "not that of a affine"),
+        ({"matrix": [[1, 0, 0], [0, 1, 0], [1e-4, 0, 1]], "family": "affine"}, "not that of an affine"),
         ({"matrix": [[2, 0, 0], [0, 1, 0], [0, 0, 1]], "family": "similarity"}, "not that of a similarity"),
         ({"matrix": [[2, 0, 0], [0, 2, 0], [0, 0, 1]], "family": "rigid"}, "not that of a rigid"),
         ({"family": "thin-plate"}, "the family must be one of"),

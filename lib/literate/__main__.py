@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -59,4 +60,5 @@ def _complain(text: str, status: int) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as after Ctrl-C, nothing stays half-written
     sys.exit(main())

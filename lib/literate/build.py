@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from nbformat import NotebookNode
 
-from literate.attachments import write_attachments
+from literate.attachments import pictures, write_attachments
 from literate.errors import LiterateError, NotebookFailed
 from literate.kernel import execute
 from literate.pairs import (
@@ -70,13 +70,14 @@ def build(
             fresh = execute(fresh, cwd=project.notebooks, environment={FOLDER_VARIABLE: str(project.notebooks)})
         except NotebookFailed as error:
             raise NotebookFailed(f"{pair.name}: {error}", error.status) from None
+        pictures(fresh)  # a figure cell without its one picture is told before anything is written
     elif pair.notebook.exists():
         fresh = keep_outputs(fresh, read_notebook(pair.notebook))
     write_if_changed(pair.script, script_text(fresh))
     changed = write_if_changed(pair.notebook, notebook_text(fresh))
-    pictures = write_attachments(fresh, project) if run else []
+    figures = write_attachments(fresh, project) if run else []
     seconds = f" in {time.perf_counter() - started:.0f} s" if run else ""
-    say(f"{pair.name}: {'built' if changed else 'unchanged'}{seconds}{''.join(f', {name}' for name in pictures)}")
+    say(f"{pair.name}: {'built' if changed else 'unchanged'}{seconds}{''.join(f', {name}' for name in figures)}")
 
 
 def stale_half(from_script: NotebookNode, notebook: NotebookNode) -> str | None:

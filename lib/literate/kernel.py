@@ -54,6 +54,8 @@ def execute(
                 record_timing=False,
                 store_widget_state=False,
                 coalesce_streams=True,
+                start_timeout=180,  # a machine under load is slow, not broken
+                iopub_timeout=60,
                 extra_arguments=["--log-level=40"],  # the kernel's own warnings are not for the user of a notebook
             )
     except papermill.PapermillExecutionError as error:

@@ -9,7 +9,7 @@ from microloftr.errors import MicroLoFTRError
 
 COMMANDS = {
     "train": ("microloftr.training.run", "train a model [KEY=VALUE …]"),
-    "predict": ("microloftr.evaluation.predict", "one matcher on one set of pairs → a file --matcher NAME --pairs LEVEL"),
+    "predict": ("microloftr.evaluation.predict", "pairs → a file of matches --matcher NAME --pairs LEVEL"),
     "score": ("microloftr.evaluation.score", "files of predictions → scores and their summary [--matchers NAMES]"),
     "evaluate": ("microloftr.evaluation.evaluate", "predict and score in one go [--split validation|test]"),
     "report": ("microloftr.evaluation.report", "results/ → tables and figures in README and vault [--check]"),

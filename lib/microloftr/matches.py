@@ -157,7 +157,8 @@ def check_pixel_size(name: str, um_per_px: float | None) -> float | None:
     """Micrometres per pixel: None, or a finite number above 0, else ParameterError."""
     if um_per_px is None:
         return None
-    if not np.isfinite(um_per_px) or um_per_px <= 0:
+    number = isinstance(um_per_px, (int, float, np.number)) and not isinstance(um_per_px, bool)
+    if not number or not np.isfinite(um_per_px) or um_per_px <= 0:
         raise ParameterError(f"{name} must be micrometres per pixel, above 0, or None, got {um_per_px!r}.")
     return float(um_per_px)
 

@@ -89,7 +89,7 @@ class PhaseCorrelation:
 
     scikit-image's `phase_cross_correlation` on images less their mean, their edges faded out by halves of a Hann window
     over 5 % of the side each (a full Hann window would fade out the strip that two tiles share). Of the shifts that a
-    periodic spectrum cannot tell apart, the one whose overlap correlates most significantly is taken. Knows shifts alone.
+    periodic spectrum cannot tell apart, that with the most significant correlation is taken. Knows shifts alone.
     The answer is a grid of points of image_0 and where they lie in image_1. Their confidence is the correlation of the
     grey values at that peak, 0 where it is negative. (The error that scikit-image returns with normalised phases is
     near 1 whatever the match.)

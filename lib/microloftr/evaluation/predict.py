@@ -198,7 +198,7 @@ def _write(path: Path, header: dict[str, Any], ids: list[str], seconds: list[flo
 def load_predictions(path: str | os.PathLike) -> Predictions:
     """Read a file of predictions. Raises ParameterError where it is missing, damaged or of another format."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("header")))
         if header["format"] != 1:

@@ -38,7 +38,7 @@ from microloftr.registration.families import find_homography
 from microloftr.results import results_folder, write_result
 
 THRESHOLD = 2.0  # px, of the estimator
-ESTIMATOR = {"estimator": "OpenCV USAC_MAGSAC, homography", "threshold_px": THRESHOLD, "match_cap": MATCH_CAP}
+ESTIMATOR = {"estimator": "OpenCV USAC_MAGSAC", "threshold_px": THRESHOLD, "match_cap": MATCH_CAP}
 
 
 def score_pairs(predictions: Predictions, protocol: PairSource, pairs_sha256: str | None = None) -> list[PairScore]:

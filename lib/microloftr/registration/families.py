@@ -118,7 +118,8 @@ def _best_sample(family: str, points_0: np.ndarray, points_1: np.ndarray, thresh
     scored = generator.permutation(number)[:SCORED_MATCHES]
     best, best_cost, drawn, needed = None, np.inf, 0, float(MAX_SAMPLES)
     while drawn < min(needed, MAX_SAMPLES):
-        index = generator.integers(number, size=(250, sample))  # a match drawn twice gives NaN, which never wins
+        batch = min(max(250, drawn), 1000)
+        index = generator.integers(number, size=(batch, sample))  # a match drawn twice gives NaN, which never wins
         drawn += len(index)
         matrices = fit_family(family, points_0[index], points_1[index])
         area = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]

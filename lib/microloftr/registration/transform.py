@@ -12,7 +12,7 @@ from microloftr.errors import ParameterError, TransformError
 from microloftr.files import write_json
 from microloftr.matches import Matches, check_pixel_size, check_size
 from microloftr.registration.families import FAMILIES, find_homography, fit_robust, move_points, residuals
-from microloftr.registration.plausible import by_chance, impossible, local_linear, too_few, undetermined
+from microloftr.registration.plausible import a_family, by_chance, impossible, local_linear, too_few, undetermined
 
 __all__ = [
     "AUTO",
@@ -223,7 +223,7 @@ def _gric(transform: Transform, noise: float) -> float:
 
 def _checked_matrix(matrix: Any, family: str) -> np.ndarray:
     """The matrix as a float64 copy with [2, 2] = 1, of the form that its family has, else TransformError."""
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise TransformError(f"the family must be one of {', '.join(FAMILIES)}, got {family!r}.")
     try:
         matrix = np.array(matrix, dtype=np.float64)
@@ -244,7 +244,7 @@ def _checked_matrix(matrix: Any, family: str) -> np.ndarray:
     }
     names = ("affine", "similarity", "rigid", "translation")  # each has its own form and those before it
     if family in names and not all(forms[name] for name in names[: names.index(family) + 1]):
-        raise TransformError(f"the matrix is not that of a {family}.")
+        raise TransformError(f"the matrix is not that of {a_family(family)}.")
     return matrix
 
 

@@ -79,6 +79,12 @@ class Training(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """A resumed run's optimizer carries the rate of its old schedule, which may have ended elsewhere."""
+        schedule = self.lr_schedulers()
+        for group, base in zip(schedule.optimizer.param_groups, schedule.base_lrs, strict=True):
+            group["lr"] = base * self.rate(self.global_step)
+
     def rate(self, step: int) -> float:
         """Share of the learning rate at a step."""
         train = self.config.train

@@ -2,7 +2,9 @@
 
 import argparse
 import logging
+import shlex
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,10 +25,11 @@ from microloftr.training.checkpoints import AtomicCheckpointIO
 from microloftr.training.module import Training
 
 
-def train(config: Config, progress: bool = True) -> Path:
+def train(config: Config, progress: bool = True, overrides: Sequence[str] = ()) -> Path:
     """Train as configured and return the path of the weights: <out>/<run>/weights.safetensors.
 
-    A run whose folder holds a checkpoint goes on from there; its configuration may then differ in train.steps alone.
+    A run whose folder holds a checkpoint goes on from there; its configuration may then differ in train.steps and
+    train.decay alone. `overrides` go into the weights' recipe.
     """
     folder = Path(config.train.out) / config.train.run
     resolved = yaml.safe_dump(asdict(config), sort_keys=False)
@@ -35,6 +38,8 @@ def train(config: Config, progress: bool = True) -> Path:
         _same_but_steps(folder / "config.yaml", config)
     write_text(folder / "config.yaml", resolved)
 
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     lightning.seed_everything(config.train.seed, verbose=False)
     device = _device(config.train.device)
     micrographs = [load_micrographs(split, config.data.source) for split in ("train", "validation")]
@@ -52,7 +57,7 @@ def train(config: Config, progress: bool = True) -> Path:
             plugins=[AtomicCheckpointIO()], enable_progress_bar=progress, enable_model_summary=False,
         )
         trainer.fit(module, ckpt_path=str(checkpoint) if checkpoint.is_file() else None, weights_only=True)
-    recipe = {"command": "python -m microloftr train", "steps": trainer.global_step, "pairs": trainer.global_step * config.data.batch,
+    recipe = {"command": shlex.join(["python", "-m", "microloftr", "train", *overrides]), "steps": trainer.global_step, "pairs": trainer.global_step * config.data.batch,
               "seed": config.train.seed, "init": config.train.init, "commit": commit()}
     return save_weights(module.model, folder / "weights.safetensors", recipe)
 
@@ -89,6 +94,5 @@ def main(argv: list[str]) -> int:
     if arguments.show:
         print(yaml.safe_dump(asdict(config), sort_keys=False), end="")
         return 0
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    print(f"weights: {train(config, progress=not arguments.quiet)}")
+    print(f"weights: {train(config, not arguments.quiet, arguments.overrides)}")
     return 0

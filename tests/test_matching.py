@@ -1,0 +1,143 @@
+"""Matcher: frames of turned, shrunk and warped images, empty results, and names."""
+
+import numpy as np
+import pytest
+import torch
+
+from microloftr.errors import ParameterError, WeightsError
+from microloftr.matches import Matches
+from microloftr.matching import Matcher, MatcherOptions, _frame, _shrunk, _unturn
+from microloftr.model.loftr import MatchedPoints
+
+
+def blobs(height: int, width: int, count: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """An image of Gaussian spots of known centres (count, 2)."""
+    rng = np.random.default_rng(seed)
+    centres = rng.uniform((8, 8), (width - 8, height - 8), (count, 2))
+    y, x = np.mgrid[:height, :width]
+    image = sum(np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 8) for cx, cy in centres)
+    return np.clip(image, 0, 1).astype(np.float32), centres
+
+
+class KnownModel(torch.nn.Module):
+    """Stands where the network stands: knows image_0's points and finds the true ones if image_1 is turned less than 45°."""
+
+    def __init__(self, find) -> None:
+        super().__init__()
+        self.find, self.calls = find, []
+
+    def forward(self, image_0, image_1, threshold, border):
+        points_0, points_1 = self.find(image_0[0, 0].numpy(), image_1[0, 0].numpy())
+        self.calls.append((tuple(image_0.shape[-2:]), tuple(image_1.shape[-2:]), len(points_0)))
+        tensors = [torch.from_numpy(np.asarray(p, dtype=np.float32).reshape(-1, 2)) for p in (points_0, points_1)]
+        return MatchedPoints(torch.zeros(len(tensors[0])), *tensors, tensors[1], torch.full((len(tensors[0]),), 0.9))
+
+
+def peaks(image: np.ndarray) -> np.ndarray:
+    """Sub-pixel centres of the spots of an image."""
+    from skimage.feature import peak_local_max
+
+    found = peak_local_max(image, min_distance=4, threshold_abs=0.4, exclude_border=6)
+    result = []
+    for row, column in found:
+        patch = image[row - 3 : row + 4, column - 3 : column + 4].astype(float)
+        weight = np.clip(patch - patch.min(), 0, None)
+        y, x = np.mgrid[-3:4, -3:4]
+        result.append((column + (weight * x).sum() / weight.sum(), row + (weight * y).sum() / weight.sum()))
+    return np.array(result).reshape(-1, 2)
+
+
+def near_identity(image_0, image_1):
+    """Spots matched by a rough similarity found by brute force over small turns: fails beyond ±45°."""
+    points_0, points_1 = peaks(image_0), peaks(image_1)
+    best = (np.zeros((0, 2)), np.zeros((0, 2)))
+    if len(points_0) < 5 or len(points_1) < 5:
+        return best
+    for angle in np.deg2rad(np.arange(-42, 43, 3)):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        turned = points_0 @ turn.T
+        shifts = (points_1[:, None] - turned[None]).reshape(-1, 2)
+        cells, counts = np.unique(np.round(shifts / 4), axis=0, return_counts=True)
+        shift = cells[counts.argmax()] * 4
+        distance = np.linalg.norm(points_1[None] - (turned + shift)[:, None], axis=-1)
+        nearest, close = distance.argmin(1), distance.min(1) < 5
+        if close.sum() > len(best[0]):
+            best = (points_0[close], points_1[nearest[close]])
+    return best if len(best[0]) >= 0.6 * min(len(points_0), len(points_1)) else (best[0][:0], best[1][:0])
+
+
+def matcher(find, **options) -> Matcher:
+    return Matcher(KnownModel(find), MatcherOptions(**options), "cpu")
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_quarter_turns_are_found_and_points_come_back(turns):
+    image, _ = blobs(160, 200)
+    turned = np.ascontiguousarray(np.rot90(image, turns))
+    found = matcher(near_identity).match(image, turned)
+    assert len(found) > 20
+    back = np.column_stack((found.points_1, np.ones(len(found)))) @ _unturn(turns, image.shape).T
+    assert np.median(np.abs(back[:, :2] - found.points_0)) < 0.1
+
+
+def test_unturn_is_what_rot90_does():
+    image = np.arange(20.0).reshape(4, 5)
+    for turns in range(4):
+        turned = np.rot90(image, turns)
+        for y, x in np.ndindex(turned.shape):
+            there = _unturn(turns, image.shape) @ (x, y, 1)
+            assert image[int(there[1]), int(there[0])] == turned[y, x]
+
+
+def test_large_images_are_shrunk_and_points_keep_the_frame_as_read():
+    image, _ = blobs(150, 260, 40)
+    large = np.kron(image, np.ones((2, 2), np.float32))  # pixel (x, y) covers 2x … 2x+1: centres at 2x + 0.5
+    found = matcher(near_identity, long_side=260, search=False).match(image, large)
+    assert np.median(np.abs(found.points_1 - (2 * found.points_0 + 0.5))) < 0.1
+    pixels, scale = _shrunk(large, 130)
+    assert max(pixels.shape) == 130
+    assert np.allclose(_frame(scale) @ (0.5, 0.5, 1), (0.5 * scale[0] + (scale[0] - 1) / 2, 0.5 * scale[1] + (scale[1] - 1) / 2, 1))
+
+
+def test_a_second_look_is_taken_in_image_0_s_frame():
+    image, _ = blobs(180, 180)
+    turned = np.ascontiguousarray(np.rot90(image, 1))
+    model = matcher(near_identity)
+    model.match(image, turned)
+    assert model.model.calls[-1][:2] == ((180, 180), (180, 180))
+    assert len(model.model.calls) == 5  # four turns, one second look
+
+
+@pytest.mark.parametrize("other", [np.zeros((90, 120), np.float32), np.full((64, 64), 0.7, np.float32)])
+def test_blank_images_give_no_matches_and_no_transform(other):
+    image, _ = blobs(120, 120)
+    found = matcher(near_identity).match(image, other)
+    assert isinstance(found, Matches)
+    assert len(found) == 0
+    assert found.points_0.shape == (0, 2)
+    assert found.estimate() is None
+    random = Matcher.from_pretrained("random:micro", threshold=0.9).match(image, other)
+    assert len(random) == 0
+
+
+def test_names_and_options():
+    assert Matcher.from_pretrained("random:one_conv", threshold=0.3).options.threshold == 0.3
+    with pytest.raises(ParameterError, match="no option 'treshold'"):
+        Matcher.from_pretrained("random:micro", treshold=0.3)
+    with pytest.raises(ParameterError, match=r"threshold is 1\.5"):
+        Matcher.from_pretrained("random:micro", threshold=1.5)
+    with pytest.raises(WeightsError, match="no weights named 'mikro'"):
+        Matcher.from_pretrained("mikro")
+    with pytest.raises(WeightsError, match="no matcher 'nowhere.Such'"):
+        Matcher.from_pretrained("nowhere.Such")
+    with pytest.raises(WeightsError, match="makes no matcher"):
+        Matcher.from_pretrained("collections.OrderedDict")
+    assert isinstance(Matcher.from_pretrained("test_matching.Own"), Own)
+
+
+class Own:
+    """A matcher from outside the package."""
+
+    def match(self, image_0, image_1) -> Matches:
+        none = np.zeros((0, 2))
+        return Matches(none, none, np.zeros(0), (1, 1), (1, 1))

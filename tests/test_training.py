@@ -1,0 +1,132 @@
+"""Training by its one command: typed overrides, whole checkpoints, and a resume that changes nothing."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from microloftr.__main__ import main
+from microloftr.config import load_config
+from microloftr.errors import ConfigError, WeightsError
+from microloftr.model.presets import PRESETS
+from microloftr.model.weights import initial_model, load_model, recipe_of
+from microloftr.training.checkpoints import AtomicCheckpointIO
+from microloftr.training.module import Training
+from microloftr.training.run import train
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A folder of three small micrographs with a manifest."""
+    folder = tmp_path_factory.mktemp("micrographs")
+    rng = np.random.default_rng(0)
+    rows = [("file", "split", "specimen", "modality")]
+    for name, split in (("a", "train"), ("b", "train"), ("c", "validation")):
+        coarse = Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8))
+        coarse.resize((240, 200), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+        rows.append((f"{name}.png", split, name, "sem"))
+    with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return folder
+
+
+def run(source, out, *overrides):
+    chosen = [
+        "model=one_conv", "train.init=none", "train.precision=32", f"data.source={source}", f"train.out={out}", "data.crop=64",
+        "data.batch=2", "train.warmup=2", "train.decay=1", "train.validate_every=2", "train.validation_pairs=2", *overrides,
+    ]
+    return train(load_config(chosen), progress=False, overrides=chosen)
+
+
+def test_a_run_writes_weights_that_load_and_a_log(source, tmp_path):
+    path = run(source, tmp_path, "train.steps=3", "train.run=one")
+    model = load_model(path)
+    assert model.config.preset == "one_conv"
+    recipe = recipe_of(path)
+    assert (recipe["steps"], recipe["pairs"], recipe["seed"]) == (3, 6, 0)
+    assert "python -m microloftr train" in recipe["command"]
+    assert "model=one_conv" in recipe["command"]
+    lines = (tmp_path / "one" / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    assert "easy/coarse" in lines[0]
+    assert not list((tmp_path / "one").glob(".*"))  # nothing half-written
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(source, tmp_path):
+    whole = run(source, tmp_path, "train.steps=4", "train.run=whole")
+    run(source, tmp_path, "train.steps=2", "train.run=parts")
+    # (a decay of one step, so that the schedule before the stop is the same)
+    parts = run(source, tmp_path, "train.steps=4", "train.run=parts")
+    one, two = load_file(whole), load_file(parts)
+    assert recipe_of(parts)["steps"] == 4
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_run_does_not_go_on_with_another_configuration(source, tmp_path):
+    run(source, tmp_path, "train.steps=2", "train.run=x")
+    with pytest.raises(ConfigError, match=r"began with train.lr=0.0006 and cannot go on with 0.1"):
+        run(source, tmp_path, "train.steps=4", "train.run=x", "train.lr=0.1")
+
+
+def test_the_learning_rate_warms_up_stays_and_falls():
+    config = load_config(["train.steps=100", "train.warmup=10", "train.decay=20", "train.init=none"])
+    rate = Training(initial_model(PRESETS["one_conv"], "none"), config, None, None).rate
+    assert rate(0) == pytest.approx(0.1)
+    assert rate(9) == rate(50) == rate(79) == 1
+    assert rate(90) == pytest.approx(0.5)
+    assert rate(99) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ("train.stepz=3", "stepz"),
+    ("train.steps=many", "'many' of type 'str' could not be converted to Integer"),
+    ("+train.extra=1", "would add or remove a key"),
+    ("++train.steps=1", "would add or remove a key"),
+    ("model.heads=3", "dim 128 does not split into model.heads 3"),
+    ("model=loftr9", "Could not find 'model/loftr9'"),
+    ("data.crop=100", "data.crop is 100; it must be a multiple of 16"),
+    ("data.mixture=nightmare", "must be one of train, easy"),
+    ("train.precision=fp16", "must be bf16 or 32"),
+    ("train.init=nowhere", "no weights named 'nowhere'"),
+])
+def test_a_wrong_override_is_one_line_and_exit_2(override, message, tmp_path, capsys):
+    assert main(["train", f"train.out={tmp_path}", override]) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_every_preset_is_what_the_configuration_gives():
+    for name, preset in PRESETS.items():
+        assert load_config([f"model={name}"]).model == preset
+    assert load_config(["model.layers=2"]).model == replace(PRESETS["micro"], layers=2)
+
+
+def test_a_failed_save_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
+    """Lightning's own way, copying from another disk, would leave half a file."""
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io.save_checkpoint({"step": 1, "w": torch.ones(3)}, path)
+
+    def half(checkpoint, target):
+        target.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        io.save_checkpoint({"step": 2}, path)
+    assert io.load_checkpoint(path)["step"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_damaged_or_hostile_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        AtomicCheckpointIO().load_checkpoint(path)
+    torch.save({"run": print}, path)  # unpickling would import a function
+    with pytest.raises(WeightsError, match="cannot be read"):
+        AtomicCheckpointIO().load_checkpoint(path)
