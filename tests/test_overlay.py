@@ -103,6 +103,8 @@ def test_what_image_1_does_not_show_is_image_0_alone():
     together = laid.pixels[:, 40:].astype(int)
     assert np.abs(together - together.mean(axis=-1, keepdims=True)).max() <= 6  # grey, since both agree
     assert not laid.inverted
+    negative = overlay(image_0, 1 - seen_through(matrix, SHAPE), matrix)
+    assert negative.inverted and (negative.pixels[:, :40, COLOUR_0 == 0] == 0).all()
 
 
 def test_disagreement_is_coloured():

@@ -72,7 +72,8 @@ def root(tmp_path, records) -> Path:
     (tmp_path / "README.md").write_text("# Title\n\n<!--table:evaluate--><!--/table-->\n\nend\n")
     notes = tmp_path / "docs_obsidian" / "reference"
     notes.mkdir(parents=True)
-    note = "<!--table:evaluate_detail-->\nold\n<!--/table-->\ntext\n<!--table:evaluate_real--><!--/table-->\n"
+    note = "`<!--table:evaluate-->` in code\n<!--table:evaluate_detail-->\nold\n<!--/table-->\n"
+    note += "text\n<!--table:evaluate_real--><!--/table-->\n"
     (notes / "metrics.md").write_text(note)
     return tmp_path
 
@@ -83,8 +84,9 @@ def test_tables_are_written_between_their_markers_and_stay(root, capsys):
     assert text.startswith("# Title\n\n<!--table:evaluate-->\n| matcher | easy | hard | s per pair |")
     assert text.endswith("<!--/table-->\n\nend\n")
     note = (root / "docs_obsidian/reference/metrics.md").read_text()
-    assert "old" not in note and "| easy | micro, coarse only |" in note and "tiles (3 of 3)" in note
+    assert "\nold\n" not in note and "| easy | micro, coarse only |" in note and "tiles (3 of 3)" in note
     assert (root / report.FIGURE).is_file()
+    assert note.startswith("`<!--table:evaluate-->` in code\n<!--table:evaluate_detail-->\n| level |")
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert report.main(["--root", str(root), "--check"]) == 0
     assert report.report(root, write=True) == []

@@ -125,7 +125,7 @@ def test_pip_stands_in_for_uv(fake_project):
 
 
 def test_training_brings_the_peers(fake_project):
-    folder, make = fake_project
+    _, make = fake_project
     log = make("train", "OVERRIDES=train.steps=2 data.sizes=[1,*]")[1]
     assert any("<-e><.[peers]>" in line for line in log)
     assert log[-1] == "<-m><microloftr><train><train.steps=2><data.sizes=[1,*]>"

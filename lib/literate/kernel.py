@@ -56,7 +56,7 @@ def execute(
                 coalesce_streams=True,
                 start_timeout=180,  # a machine under load is slow, not broken
                 iopub_timeout=60,
-                extra_arguments=["--log-level=40"],  # the kernel's own warnings are not for the user of a notebook
+                extra_arguments=["--log-level=50"],  # the kernel's own warnings are not for the user of a notebook
             )
     except papermill.PapermillExecutionError as error:
         raise _failure(error.ename, error.evalue, error.exec_count) from None

@@ -17,6 +17,7 @@ from microloftr.files import atomic_write, write_text
 from microloftr.results import read_result, results_folder
 
 MARKER = re.compile(r"<!--table:(?P<name>[\w-]+)-->(?P<body>.*?)<!--/table-->", re.DOTALL)
+CODE = re.compile(r"^(?P<fence>```+|~~~+).*?^(?P=fence)|(?P<tick>`+)[^\n]*?(?P=tick)", re.DOTALL | re.MULTILINE)
 FIGURE = Path("docs_obsidian/attachments/evaluation.png")
 SOURCE_KEY = "Source SHA-256"  # in the PNG: which numbers it was drawn from
 COLOURS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#999999", "#009e73", "#cc79a7", "#000000")  # Okabe & Ito
@@ -66,18 +67,18 @@ def _texts(root: Path) -> list[Path]:
 
 
 def fill(text: str, results: Path, name: str) -> str:
-    """The text with the body of each of its tables made anew from `results`."""
-
-    def table(match: re.Match) -> str:
-        if match["name"] not in TABLES:
-            raise MicroLoFTRError(f"{name} asks for the table {match['name']}; there are {', '.join(TABLES)}.")
-        record, make = TABLES[match["name"]]
-        return f"<!--table:{match['name']}-->\n{make(read_result(record, results))}\n<!--/table-->"
-
-    filled = MARKER.sub(table, text)
-    if len(MARKER.findall(filled)) != len(re.findall(r"<!--table:", filled)):
+    """The text with the body of each of its tables made anew from `results`; markers in code are left alone."""
+    plain = CODE.sub(lambda match: " " * len(match.group()), text)
+    markers = list(MARKER.finditer(plain))
+    if len(markers) != plain.count("<!--table:") or any("<!--table:" in marker["body"] for marker in markers):
         raise MicroLoFTRError(f"{name} has a table marker that is not closed by <!--/table-->.")
-    return filled
+    for marker in reversed(markers):
+        if marker["name"] not in TABLES:
+            raise MicroLoFTRError(f"{name} asks for the table {marker['name']}; there are {', '.join(TABLES)}.")
+        record, make = TABLES[marker["name"]]
+        start, end = marker.span("body")
+        text = f"{text[:start]}\n{make(read_result(record, results))}\n{text[end:]}"
+    return text
 
 
 def overview(record: dict[str, Any]) -> str:
