@@ -8,7 +8,6 @@ import matplotlib.image
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
-from tests.literate_project import SCRIPT, make_project
 
 from literate import build as module
 from literate.__main__ import main
@@ -17,6 +16,7 @@ from literate.errors import LiterateError, NotebookFailed
 from literate.outputs import strip_png, tidy_outputs
 from literate.pairs import all_pairs, read_notebook, select_pairs, source_hash
 from literate.project import Project, find_project
+from tests.literate_project import SCRIPT, make_project
 
 
 @pytest.fixture(scope="module")

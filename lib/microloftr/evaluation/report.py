@@ -41,8 +41,7 @@ def report(root: Path, *, write: bool) -> list[str]:
 
     Raises MicroLoFTRError for an unknown table, a marker that is not closed, a missing record, or a README without one.
     """
-    stale = []
-    seen = False
+    stale, seen = [], False
     for path in _texts(root):
         before = path.read_text(encoding="utf-8")
         after = fill(before, root / "results", path.name)
@@ -214,12 +213,12 @@ def _limit(summary: dict[str, Any], name: str, side: str) -> float:
 
 
 def draw(values: dict[str, Any], path: Path) -> None:
-    """Bars of AUC@3 and of failures by level and matcher, with intervals; a white dot: coarse points only."""
+    """Bars of AUC@3 and of failures by level and matcher, with intervals; white dots: coarse points only."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     levels, matchers = values["levels"], values["matchers"]
-    figure = Figure(figsize=(10, 3.6), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(10, 3.9), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     titles = {"auc_3": "AUC@3 px of the mean corner error", "failures": "share of pairs above 10 px"}
     for axes, (name, title) in zip(figure.subplots(1, 2, sharey=True), titles.items(), strict=True):
@@ -234,13 +233,18 @@ def draw(values: dict[str, Any], path: Path) -> None:
             axes.errorbar(x, heights, yerr=limits, fmt="none", ecolor="#333333", elinewidth=0.9, capsize=1.5)
             coarse = [(place, s["coarse"][name]) for place, s in zip(x, summaries, strict=True) if "coarse" in s]
             if coarse:
-                axes.plot(*zip(*coarse, strict=True), "o", color="white", markeredgecolor="#333333", markersize=4)
+                dots = axes.plot(
+                    *zip(*coarse, strict=True), "o", color="white", markeredgecolor="#333333", markersize=4
+                )
+                if not any("coarse" in label for label in axes.get_legend_handles_labels()[1]):
+                    dots[0].set_label("coarse only")
         axes.set_title(title, fontsize=10)
         axes.set_xticks(range(len(levels)), list(levels))
         axes.set_ylim(0, 1)
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[1].legend(fontsize=8, frameon=False, loc="upper left")
+    shown = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*shown, fontsize=9, frameon=False, loc="outside lower center", ncols=len(shown[0]))
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=130, metadata={"Software": None, SOURCE_KEY: source_sha256(values)})
