@@ -54,11 +54,15 @@ def test_no_specimen_is_in_two_splits():
 
 @pytest.mark.parametrize(("level", "split"), [("harder", "validation"), ("easy", "lattice")])
 def test_unknown_levels_and_splits_are_named(level, split):
-    with pytest.raises(ParameterError, match="harder|lattice"):
+    with pytest.raises(ParameterError, match=r"harder|lattice"):
         fixed_pairs(level, split)
 
 
 if __name__ == "__main__":
     HERE.mkdir(exist_ok=True)
-    (HERE / "hashes.json").write_text(json.dumps({level: fingerprint(level) for level in LEVELS}, indent=2) + "\n", encoding="utf-8")
-    np.savez_compressed(HERE / "thumbnails.npz", **{level: thumbnails(level).round(2).astype(np.float32) for level in LEVELS})
+    (HERE / "hashes.json").write_text(
+        json.dumps({level: fingerprint(level) for level in LEVELS}, indent=2) + "\n", encoding="utf-8"
+    )
+    np.savez_compressed(
+        HERE / "thumbnails.npz", **{level: thumbnails(level).round(2).astype(np.float32) for level in LEVELS}
+    )

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from microloftr.geometry import (
-    cell_points, displacement_at, grid_points, grid_size, nearest_cell, transform_points, warp_image,
+    cell_points,
+    displacement_at,
+    grid_points,
+    grid_size,
+    nearest_cell,
+    transform_points,
+    warp_image,
 )
 
 

@@ -4,15 +4,20 @@ import math
 
 import pytest
 import torch
+from test_supervision import batch, shifted
 
 from microloftr.model.loftr import LoFTR
 from microloftr.model.presets import PRESETS
 from microloftr.training.losses import (
-    cells_to_refine, coarse_loss, heat_loss, matchability_loss, mean_by_pair, offset_loss,
+    cells_to_refine,
+    coarse_loss,
+    heat_loss,
+    matchability_loss,
+    mean_by_pair,
+    offset_loss,
 )
 from microloftr.training.step import LossWeights, pair_loss
 from microloftr.training.supervision import supervise
-from test_supervision import batch, shifted
 
 
 def test_flat_confidence_costs_the_logarithm_of_both_sides():
@@ -36,7 +41,9 @@ def test_a_very_wrong_cell_still_has_a_gradient():
 
 def test_the_mean_is_per_pair_first():
     values, pair = torch.tensor([1.0, 1.0, 1.0, 5.0]), torch.tensor([0, 0, 0, 2])
-    assert mean_by_pair(values, torch.ones(4, dtype=torch.bool), pair, 3).item() == pytest.approx(3.0)  # pair 1 has none
+    assert mean_by_pair(values, torch.ones(4, dtype=torch.bool), pair, 3).item() == pytest.approx(
+        3.0
+    )  # pair 1 has none
     log_confidence = torch.tensor([[[-1.0, -9], [-9, -1]], [[-5.0, -9], [-9, -9]]])
     assert coarse_loss(log_confidence, torch.tensor([[0, 1], [0, -1]])).item() == pytest.approx(3.0)
 

@@ -20,7 +20,7 @@ def blobs(height: int, width: int, count: int = 60, seed: int = 0) -> tuple[np.n
 
 
 class KnownModel(torch.nn.Module):
-    """Stands where the network stands: knows image_0's points and finds the true ones if image_1 is turned less than 45°."""
+    """Stands where the network stands, and finds the spots of image_0 if image_1 is turned less than 45°."""
 
     def __init__(self, find) -> None:
         super().__init__()
@@ -96,7 +96,9 @@ def test_large_images_are_shrunk_and_points_keep_the_frame_as_read():
     assert np.median(np.abs(found.points_1 - (2 * found.points_0 + 0.5))) < 0.1
     pixels, scale = _shrunk(large, 130)
     assert max(pixels.shape) == 130
-    assert np.allclose(_frame(scale) @ (0.5, 0.5, 1), (0.5 * scale[0] + (scale[0] - 1) / 2, 0.5 * scale[1] + (scale[1] - 1) / 2, 1))
+    assert np.allclose(
+        _frame(scale) @ (0.5, 0.5, 1), (0.5 * scale[0] + (scale[0] - 1) / 2, 0.5 * scale[1] + (scale[1] - 1) / 2, 1)
+    )
 
 
 def test_a_second_look_is_taken_in_image_0_s_frame():
@@ -128,7 +130,7 @@ def test_names_and_options():
         Matcher.from_pretrained("random:micro", threshold=1.5)
     with pytest.raises(WeightsError, match="no weights named 'mikro'"):
         Matcher.from_pretrained("mikro")
-    with pytest.raises(WeightsError, match="no matcher 'nowhere.Such'"):
+    with pytest.raises(WeightsError, match=r"no matcher 'nowhere.Such'"):
         Matcher.from_pretrained("nowhere.Such")
     with pytest.raises(WeightsError, match="makes no matcher"):
         Matcher.from_pretrained("collections.OrderedDict")

@@ -39,6 +39,7 @@ def model():
 
 # --- the whole line
 
+
 @pytest.mark.parametrize("preset", list(PRESETS))
 @pytest.mark.parametrize("sizes", [(96, 96, 96, 96), (101, 131, 90, 77), (64, 80, 65, 81)])
 def test_any_sizes_go_through_and_points_lie_in_the_images(preset, sizes):
@@ -103,6 +104,7 @@ def test_exchanging_the_images_transposes_the_confidence(model):
 
 # --- backbone
 
+
 def test_a_cell_s_field_of_view_is_centred_on_its_point():
     """Gradient of one cell with respect to the pixels of a linearised backbone: its centroid is the pixel 8·j."""
     backbone = MicroBackbone(8)
@@ -151,6 +153,7 @@ def test_contrast_does_not_see_brightness_or_gain_and_survives_blank_images():
 
 # --- position and attention
 
+
 def test_attention_scores_depend_on_the_distance_of_cells_alone():
     query, key = torch.randn(1, 32, generator=torch.Generator().manual_seed(0)), torch.ones(1, 32)
     angles = rotary_angles(12, 12, 32)
@@ -186,6 +189,7 @@ def test_linear_attention_is_its_definition_and_full_attention_torch_s():
 
 
 # --- coarse matching
+
 
 def confidences(values) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32).log()[None]
@@ -225,6 +229,7 @@ def test_nothing_to_match_is_an_empty_result_of_the_right_shape(preset):
 
 # --- refinement
 
+
 def planted(offset: tuple[int, int], fine: int = 16, size: int = 40):
     """Fine maps in which image_1 is image_0 moved by `offset` fine cells."""
     generator = torch.Generator().manual_seed(2)
@@ -261,6 +266,7 @@ def test_places_outside_the_image_have_no_probability():
 
 # --- presets and weights
 
+
 def test_weights_survive_half_precision_with_their_configuration(tmp_path, model):
     path = save_weights(model, tmp_path / "weights.safetensors", {"steps": 3})
     again = load_model(path)
@@ -272,7 +278,9 @@ def test_weights_survive_half_precision_with_their_configuration(tmp_path, model
     assert torch.allclose(one, two, atol=0.1)
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"", "holds no weights"), (b"x" * 100, "holds no weights"), (None, "no weights file")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "holds no weights"), (b"x" * 100, "holds no weights"), (None, "no weights file")]
+)
 def test_damaged_weights_are_refused(tmp_path, content, message):
     path = tmp_path / "bad.safetensors"
     if content is not None:
@@ -295,7 +303,7 @@ def test_weights_of_another_model_are_refused(tmp_path, model):
 def test_presets_are_small_and_checked():
     count = sum(p.numel() for p in random_model("micro").parameters())
     assert 1e6 < count < 5e6
-    with pytest.raises(ConfigError, match="dim 128.*heads 5"):
+    with pytest.raises(ConfigError, match=r"dim 128.*heads 5"):
         ModelConfig(heads=5)
     with pytest.raises(ConfigError, match="window is 8"):
         ModelConfig(window=8)

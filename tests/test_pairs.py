@@ -71,7 +71,11 @@ def test_the_local_displacement_is_part_of_the_truth(atlas):
     assert torch.dist(true_points_0(there.float(), batch)[near], points[near].double(), p=torch.inf) < 0.1
     # the images agree better along the displaced truth than along the homography alone
     pixels = grid_points(144, 144, 1).expand(24, -1, -1)
-    plain = F.grid_sample(batch.images_0, normalised(true_points_0(pixels, batch), 144, 144).float().view(24, 144, 144, 2), align_corners=True)
+    plain = F.grid_sample(
+        batch.images_0,
+        normalised(true_points_0(pixels, batch), 144, 144).float().view(24, 144, 144, 2),
+        align_corners=True,
+    )
     assert plain.shape == batch.images_1.shape
     assert displacement_at(pixels, batch.displacement, 144).abs().max() > 0.3
 
@@ -116,6 +120,6 @@ def test_hard_pairs_of_a_colour_micrograph_see_other_projections(atlas):
 
 
 def test_an_unknown_level_is_named(atlas):
-    with pytest.raises(ParameterError, match="no mixture 'harder'.*easy"):
+    with pytest.raises(ParameterError, match=r"no mixture 'harder'.*easy"):
         make_pairs(atlas, "harder", 0, np.arange(2), 96)
     assert set(LEVELS) == {"easy", "medium", "hard", "extreme"}

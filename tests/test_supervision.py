@@ -14,7 +14,13 @@ def batch(homography, size: int = 96) -> PairBatch:
     count = len(homography)
     blank = torch.zeros(count, 1, size, size)
     return PairBatch(
-        blank, blank, homography, torch.zeros(count, 2, 6, 6), torch.arange(count), torch.zeros(count, dtype=torch.long), torch.ones(count)
+        blank,
+        blank,
+        homography,
+        torch.zeros(count, 2, 6, 6),
+        torch.arange(count),
+        torch.zeros(count, dtype=torch.long),
+        torch.ones(count),
     )
 
 
@@ -71,7 +77,7 @@ def test_cells_that_the_other_image_does_not_show_are_unmatchable():
 
 
 def test_a_smaller_scale_keeps_a_share_of_the_cells():
-    """Halving the scale, four cells of image_0 fall on one of image_1: one of them is the match, the others count nowhere."""
+    """At half the scale four cells of image_0 fall on one of image_1: one is the match, the others count nowhere."""
     truth = supervise(batch(turned(0, 0.5)))
     matched = int((truth.cells_1 >= 0).sum())
     assert 25 <= matched <= 49

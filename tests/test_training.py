@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from microloftr.config import load_config
 from microloftr.errors import ConfigError, WeightsError
 from microloftr.model.presets import PRESETS
 from microloftr.model.weights import initial_model, load_model, recipe_of
+from microloftr.results import read_result, write_result
 from microloftr.training.checkpoints import AtomicCheckpointIO
 from microloftr.training.module import Training
 from microloftr.training.run import train
@@ -36,8 +38,18 @@ def source(tmp_path_factory):
 
 def run(source, out, *overrides):
     chosen = [
-        "model=one_conv", "train.init=none", "train.precision=32", f"data.source={source}", f"train.out={out}", "data.crop=64",
-        "data.batch=2", "train.warmup=2", "train.decay=1", "train.validate_every=2", "train.validation_pairs=2", *overrides,
+        "model=one_conv",
+        "train.init=none",
+        "train.precision=32",
+        f"data.source={source}",
+        f"train.out={out}",
+        "data.crop=64",
+        "data.batch=2",
+        "train.warmup=2",
+        "train.decay=1",
+        "train.validate_every=2",
+        "train.validation_pairs=2",
+        *overrides,
     ]
     return train(load_config(chosen), progress=False, overrides=chosen)
 
@@ -65,6 +77,18 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(source, tmp_path):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_the_record_joins_the_parts_of_a_run(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("microloftr.training.record.write_result", partial(write_result, folder=tmp_path / "results"))
+    for steps in (10, 20):
+        run(source, tmp_path, f"train.steps={steps}", "train.run=x", "train.validate_every=10")
+    assert main(["training-record", str(tmp_path / "x")]) == 0
+    values = read_result("training", tmp_path / "results")["values"]
+    assert values["validation"]["easy"]["steps"] == [10, 20]  # of both parts
+    assert values["recipe"]["steps"] == 20
+    assert len(values["coarse"]) == len(values["steps"]) == 1
+    assert main(["training-record", str(tmp_path / "nowhere")]) == 2
+
+
 def test_a_run_does_not_go_on_with_another_configuration(source, tmp_path):
     run(source, tmp_path, "train.steps=2", "train.run=x")
     with pytest.raises(ConfigError, match=r"began with train.lr=0.0006 and cannot go on with 0.1"):
@@ -80,18 +104,21 @@ def test_the_learning_rate_warms_up_stays_and_falls():
     assert rate(99) == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize(("override", "message"), [
-    ("train.stepz=3", "stepz"),
-    ("train.steps=many", "'many' of type 'str' could not be converted to Integer"),
-    ("+train.extra=1", "would add or remove a key"),
-    ("++train.steps=1", "would add or remove a key"),
-    ("model.heads=3", "dim 128 does not split into model.heads 3"),
-    ("model=loftr9", "Could not find 'model/loftr9'"),
-    ("data.crop=100", "data.crop is 100; it must be a multiple of 16"),
-    ("data.mixture=nightmare", "must be one of train, easy"),
-    ("train.precision=fp16", "must be bf16 or 32"),
-    ("train.init=nowhere", "no weights named 'nowhere'"),
-])
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.stepz=3", "stepz"),
+        ("train.steps=many", "'many' of type 'str' could not be converted to Integer"),
+        ("+train.extra=1", "would add or remove a key"),
+        ("++train.steps=1", "would add or remove a key"),
+        ("model.heads=3", "dim 128 does not split into model.heads 3"),
+        ("model=loftr9", "Could not find 'model/loftr9'"),
+        ("data.crop=100", "data.crop is 100; it must be a multiple of 16"),
+        ("data.mixture=nightmare", "must be one of train, easy"),
+        ("train.precision=fp16", "must be bf16 or 32"),
+        ("train.init=nowhere", "no weights named 'nowhere'"),
+    ],
+)
 def test_a_wrong_override_is_one_line_and_exit_2(override, message, tmp_path, capsys):
     assert main(["train", f"train.out={tmp_path}", override]) == 2
     shown = capsys.readouterr().err

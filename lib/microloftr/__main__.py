@@ -9,6 +9,7 @@ from microloftr.errors import MicroLoFTRError
 
 COMMANDS = {
     "train": ("microloftr.training.run", "train a model [KEY=VALUE …]"),
+    "training-record": ("microloftr.training.record", "a run's curves as results/training.json"),
     "predict": ("microloftr.evaluation.predict", "pairs → a file of matches --matcher NAME --pairs LEVEL"),
     "score": ("microloftr.evaluation.score", "files of predictions → scores and their summary [--matchers NAMES]"),
     "evaluate": ("microloftr.evaluation.evaluate", "predict and score in one go [--split validation|test]"),

@@ -60,7 +60,8 @@ def warp_image(images: Tensor, homography: Tensor, height: int, width: int, mode
 
 def normalised(points: Tensor, height: int, width: int) -> Tensor:
     """Points (..., 2) in pixels as coordinates of grid_sample with align_corners=True: −1 and 1 are pixel centres."""
-    return points * 2 / torch.tensor([max(width - 1, 1), max(height - 1, 1)], dtype=points.dtype, device=points.device) - 1
+    last = torch.tensor([max(width - 1, 1), max(height - 1, 1)], dtype=points.dtype, device=points.device)
+    return points * 2 / last - 1
 
 
 def displacement_at(points: Tensor, displacement: Tensor, size: int) -> Tensor:

@@ -60,7 +60,7 @@ class Matcher:
 
     @classmethod
     def from_pretrained(cls, name: str = "micro", device: str = "auto", **options) -> MatchesTwoImages:
-        """A matcher by name: shipped weights, a .safetensors file of ours, "random:PRESET", or a dotted name of your own.
+        """A matcher by name: shipped weights, a .safetensors file, "random:PRESET", or a dotted name of your own.
 
         Options are those of MatcherOptions. Raises WeightsError or ParameterError.
         """
@@ -74,15 +74,12 @@ class Matcher:
         return cls(load_model(shipped(name)), chosen, device)
 
     def match(self, image_0, image_1) -> Matches:
-        """Match two images: paths, arrays (H, W) or (H, W, 3), or what read_image returns. None matching is an empty result."""
+        """Match paths, arrays (H, W) or (H, W, 3), or what read_image returns. The result may be empty."""
         image_0, image_1 = as_image(image_0), as_image(image_1)
         small_0, scale_0 = _shrunk(image_0.pixels, self.options.long_side)
         small_1, scale_1 = _shrunk(image_1.pixels, self.options.long_side)
         found = self._search(small_0, small_1) if self.options.search else None
-        if found is None:
-            points = self._points(small_0, small_1)
-        else:
-            points = self._again(small_0, small_1, found)
+        points = self._points(small_0, small_1) if found is None else self._again(small_0, small_1, found)
         return _matches(points, image_0, image_1, scale_0, scale_1)
 
     def _search(self, pixels_0: np.ndarray, pixels_1: np.ndarray) -> np.ndarray | None:
@@ -106,14 +103,22 @@ class Matcher:
         height, width = pixels_0.shape
         blurred = _antialiased(pixels_1, math.sqrt(abs(np.linalg.det(found[:, :2]))))
         warped = cv2.warpAffine(
-            blurred, found, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT, borderValue=float(pixels_1.mean()),
+            blurred,
+            found,
+            (width, height),
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=float(pixels_1.mean()),
         )
         points = self._points(pixels_0, np.clip(warped, 0, 1))
         back_1, back_coarse = (p @ found[:, :2].T + found[:, 2] for p in (points.points_1, points.coarse_points_1))
         inside = ((back_1 > -0.5) & (back_1 < np.array(pixels_1.shape[::-1]) - 0.5)).all(1)
         return MatchedPoints(
-            points.batch_index[inside], points.points_0[inside], back_1[inside], back_coarse[inside], points.confidence[inside]
+            points.batch_index[inside],
+            points.points_0[inside],
+            back_1[inside],
+            back_coarse[inside],
+            points.confidence[inside],
         )
 
     def _points(self, pixels_0: np.ndarray, pixels_1: np.ndarray, threshold: float | None = None) -> MatchedPoints:
@@ -121,16 +126,20 @@ class Matcher:
         images = (torch.from_numpy(p)[None, None].to(self.device) for p in (pixels_0, pixels_1))
         with torch.inference_mode():
             found = self.model(*images, self.options.threshold if threshold is None else threshold, self.options.border)
-        return MatchedPoints(*(
-            getattr(found, name).double().cpu().numpy()
-            for name in ("batch_index", "points_0", "points_1", "coarse_points_1", "confidence")
-        ))
+        return MatchedPoints(
+            *(
+                getattr(found, name).double().cpu().numpy()
+                for name in ("batch_index", "points_0", "points_1", "coarse_points_1", "confidence")
+            )
+        )
 
 
 def _similarity(points_0: np.ndarray, points_1: np.ndarray) -> tuple[np.ndarray | None, int]:
     """The similarity (2, 3) that most matches agree on within 8 pixels (a coarse cell), and how many do."""
     cv2.setRNGSeed(0)
-    found, inliers = cv2.estimateAffinePartial2D(points_0, points_1, method=cv2.RANSAC, ransacReprojThreshold=8.0, maxIters=3000)
+    found, inliers = cv2.estimateAffinePartial2D(
+        points_0, points_1, method=cv2.RANSAC, ransacReprojThreshold=8.0, maxIters=3000
+    )
     if found is None or not 0.25 < math.sqrt(abs(np.linalg.det(found[:, :2]))) < 4:
         return None, 0
     return found, int(inliers.sum())
@@ -155,12 +164,15 @@ def _frame(scale: np.ndarray) -> np.ndarray:
 def _unturn(turns: int, shape: tuple[int, int]) -> np.ndarray:
     """Matrix (3, 3) from points of np.rot90(image, turns) to points of the image of this shape."""
     height, width = shape
-    return np.array([
-        np.eye(3),
-        [[0, -1, width - 1], [1, 0, 0], [0, 0, 1]],
-        [[-1, 0, width - 1], [0, -1, height - 1], [0, 0, 1]],
-        [[0, 1, 0], [-1, 0, height - 1], [0, 0, 1]],
-    ][turns], dtype=float)
+    return np.array(
+        [
+            np.eye(3),
+            [[0, -1, width - 1], [1, 0, 0], [0, 0, 1]],
+            [[-1, 0, width - 1], [0, -1, height - 1], [0, 0, 1]],
+            [[0, 1, 0], [-1, 0, height - 1], [0, 0, 1]],
+        ][turns],
+        dtype=float,
+    )
 
 
 def _antialiased(pixels: np.ndarray, shrink: float) -> np.ndarray:
@@ -170,14 +182,21 @@ def _antialiased(pixels: np.ndarray, shrink: float) -> np.ndarray:
     return cv2.GaussianBlur(pixels, (0, 0), 0.5 * math.sqrt(shrink**2 - 1), borderType=cv2.BORDER_REFLECT_101)
 
 
-def _matches(points: MatchedPoints, image_0: Image, image_1: Image, scale_0: np.ndarray, scale_1: np.ndarray) -> Matches:
+def _matches(
+    points: MatchedPoints, image_0: Image, image_1: Image, scale_0: np.ndarray, scale_1: np.ndarray
+) -> Matches:
     """Points of the shrunk images as Matches in pixels of the images as read."""
     order = np.argsort(-points.confidence, kind="stable")
     points_1, coarse_1 = ((p[order] + 0.5) / scale_1 - 0.5 for p in (points.points_1, points.coarse_points_1))
     return Matches(
-        (points.points_0[order] + 0.5) / scale_0 - 0.5, points_1, points.confidence[order],
-        size_0=image_0.pixels.shape[::-1], size_1=image_1.pixels.shape[::-1],
-        um_per_px_0=image_0.um_per_px, um_per_px_1=image_1.um_per_px, coarse_points_1=coarse_1,
+        (points.points_0[order] + 0.5) / scale_0 - 0.5,
+        points_1,
+        points.confidence[order],
+        size_0=image_0.pixels.shape[::-1],
+        size_1=image_1.pixels.shape[::-1],
+        um_per_px_0=image_0.um_per_px,
+        um_per_px_1=image_1.um_per_px,
+        coarse_points_1=coarse_1,
     )
 
 
@@ -195,7 +214,9 @@ def _by_dotted_name(name: str) -> MatchesTwoImages:
     try:
         made = getattr(import_module(module), attribute)()
     except (ImportError, AttributeError) as error:
-        raise WeightsError(f"there is no matcher {name!r}: {error}; give package.module.Class or the name of weights") from error
+        raise WeightsError(
+            f"there is no matcher {name!r}: {error}; give package.module.Class or the name of weights"
+        ) from error
     if not callable(getattr(made, "match", None)):
         raise WeightsError(f"{name} makes no matcher; its class must have match(image_0, image_1) -> Matches")
     return made

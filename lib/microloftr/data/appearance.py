@@ -69,7 +69,7 @@ def random_curves(u: Tensor, strength: float) -> Tensor:
 
 
 def random_inverted_curves(u: Tensor) -> Tensor:
-    """Knots (B, K) of curves that span the grey range: half of them inverted, bent by a gamma, half non-monotone cosines."""
+    """Knots (B, K) of curves over the grey range: half of them inverted and bent by a gamma, half non-monotone."""
     line = torch.linspace(0, 1, u.shape[1], device=u.device, dtype=u.dtype)
     bent = line ** torch.exp(1.4 * (u[:, 3:4] - 0.5))
     turns, phase = 0.65 + 0.4 * u[:, :1], 0.3 * (u[:, 1:2] - 0.5)

@@ -77,16 +77,20 @@ def build_atlas(micrographs: Sequence[Micrograph], device: torch.device | str = 
     table = np.array([rows + [rows[0]] * (most - len(rows)) for rows in tables], dtype=np.int64)
     return Atlas(
         values=torch.from_numpy(np.concatenate(chunks)).to(device),
-        offset=table[..., 0], height=table[..., 1], width=table[..., 2],
+        offset=table[..., 0],
+        height=table[..., 1],
+        width=table[..., 2],
         planes=np.array([len(rows) for rows in tables]),
-        noise=np.array(noise), content=tuple(content),
-        names=tuple(m.name for m in micrographs), specimens=tuple(m.specimen for m in micrographs),
+        noise=np.array(noise),
+        content=tuple(content),
+        names=tuple(m.name for m in micrographs),
+        specimens=tuple(m.specimen for m in micrographs),
         modalities=tuple(m.modality for m in micrographs),
     )
 
 
 def sample(atlas: Atlas, offset: Tensor, height: Tensor, width: Tensor, points: Tensor) -> Tensor:
-    """Grey values 0..1 (B, K) at points (B, K, 2) of the planes that start at `offset` (B,); Catmull–Rom, 4×4 pixels."""
+    """Grey values 0..1 (B, K) at points (B, K, 2) of the planes that start at `offset` (B,), by Catmull–Rom."""
     x, y = points[..., 0], points[..., 1]
     x_0, y_0 = x.floor(), y.floor()
     weights_x, weights_y = _catmull_rom(x - x_0), _catmull_rom(y - y_0)

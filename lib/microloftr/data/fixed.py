@@ -24,7 +24,7 @@ SEEDS = {"validation": 101, "test": 202, "train": 303}
 
 @dataclass(frozen=True, eq=False)
 class FixedPairs:
-    """N pairs: images_0, images_1 (N, 320, 320) uint8; homography (N, 3, 3) float64, points of image_0 → image_1; overlap (N,)."""
+    """N pairs: images_0, images_1 (N, 320, 320) uint8; homography (N, 3, 3) float64; overlap (N,)."""
 
     level: str
     split: str
@@ -41,7 +41,7 @@ class FixedPairs:
 
 
 def fixed_pairs(level: str, split: str = "validation", limit: int | None = None) -> FixedPairs:
-    """The fixed pairs of one level: four of every micrograph of the split, every micrograph once before any comes again.
+    """The fixed pairs of one level: four of every micrograph of the split, each once before any comes again.
 
     `limit` stops after so many. Raises ParameterError for an unknown level or split.
     """
@@ -67,7 +67,13 @@ def fingerprint(level: str, split: str = "validation") -> str:
     p = draw_parameters(atlas, level, SEEDS[split], np.arange(len(atlas) * PER_MICROGRAPH), SIZE)
     digest = hashlib.sha256("\n".join(atlas.names).encode())
     for values, unit in (
-        (p.micrograph, 1), (p.homography, 1e-6), (p.crop, 1e-4), (p.gamma, 1e-4), (p.curve, 1e-4), (p.blur, 1e-4), (p.light, 1e-4),
+        (p.micrograph, 1),
+        (p.homography, 1e-6),
+        (p.crop, 1e-4),
+        (p.gamma, 1e-4),
+        (p.curve, 1e-4),
+        (p.blur, 1e-4),
+        (p.light, 1e-4),
     ):
         digest.update(np.round(np.asarray(values, dtype=float) / unit).astype(np.int64).tobytes())
     return digest.hexdigest()

@@ -65,9 +65,9 @@ class PairParameters:
 
 def uniforms(seed: int, indices: np.ndarray) -> np.ndarray:
     """Uniform numbers (B, 168) in [0, 1) of pairs `indices`, from Philox keyed by the seed and counted by the index."""
-    return np.stack([
-        np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, int(i)])).random(UNIFORMS) for i in indices
-    ])
+    return np.stack(
+        [np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, int(i)])).random(UNIFORMS) for i in indices]
+    )
 
 
 def draw_parameters(atlas: Atlas, mixture: str, seed: int, indices: np.ndarray, size: int) -> PairParameters:
@@ -90,16 +90,21 @@ def draw_parameters(atlas: Atlas, mixture: str, seed: int, indices: np.ndarray, 
             parts.append(_draw_level(atlas, level, u[chosen], micrograph[chosen], size, mixture == "train"))
             order.append(chosen)
     back = np.argsort(np.concatenate(order))
-    return PairParameters(*(
-        np.concatenate([getattr(part, field.name) for part in parts])[back] for field in fields(PairParameters)
-    ))
+    return PairParameters(
+        *(np.concatenate([getattr(part, field.name) for part in parts])[back] for field in fields(PairParameters))
+    )
 
 
 def _draw_level(atlas: Atlas, level: Level, u: np.ndarray, micrograph: np.ndarray, size: int, training: bool):
     """Parameters of pairs of one level from their uniforms (B, 168): columns 0–27 geometry, 28–94 appearance."""
     geometry = draw_geometry(
-        u[:, :28], level.warp, size, atlas.sizes[micrograph], level.zoom,
-        content=lambda points: atlas.content_at(micrograph, points), tries=5 if training else 8,
+        u[:, :28],
+        level.warp,
+        size,
+        atlas.sizes[micrograph],
+        level.zoom,
+        content=lambda points: atlas.content_at(micrograph, points),
+        tries=5 if training else 8,
     )
     ranges, count = level.appearance, len(u)
     one = np.ones(count)
@@ -117,7 +122,7 @@ def _draw_level(atlas: Atlas, level: Level, u: np.ndarray, micrograph: np.ndarra
     curve_1 = np.where((u[:, 47] < ranges.other_tones)[:, None], falling, curve_1)
     curve = np.stack((np.broadcast_to(line, curve_1.shape), curve_1), 1)
 
-    # Both crops carry the micrograph's own noise: each is blurred by an amount of its own and re-noised above what is left.
+    # Both crops carry the micrograph's own noise: each is blurred by its own amount and re-noised above what is left.
     own = atlas.noise[micrograph] * 0.6
     low, high = ranges.blur
     blur = np.stack((0.4 + 0.3 * u[:, 48], np.maximum(0.4 + 0.3 * u[:, 49], low + (high - low) * u[:, 50])), 1)
@@ -139,8 +144,18 @@ def _draw_level(atlas: Atlas, level: Level, u: np.ndarray, micrograph: np.ndarra
         looks = tuple(np.where(turned.reshape(-1, *[1] * (x.ndim - 1)), x[:, ::-1], x) for x in looks)
     plane, gamma, curve, blur, light, photons, noise = looks
     return PairParameters(
-        micrograph, np.stack((geometry.crop_0, geometry.crop_1), 1), geometry.homography, geometry.overlap,
-        np.stack((geometry.zoom_0, geometry.zoom_1), 1), plane, gamma, curve, blur, light, photons, noise,
+        micrograph,
+        np.stack((geometry.crop_0, geometry.crop_1), 1),
+        geometry.homography,
+        geometry.overlap,
+        np.stack((geometry.zoom_0, geometry.zoom_1), 1),
+        plane,
+        gamma,
+        curve,
+        blur,
+        light,
+        photons,
+        noise,
         displacement.reshape(count, 2, DISPLACEMENT_GRID, DISPLACEMENT_GRID),
     )
 
@@ -172,8 +187,13 @@ def render(atlas: Atlas, parameters: PairParameters, seed: int, indices: np.ndar
         photons, noise = to_device(p.photons[:, k]), to_device(p.noise[:, k])
         crops.append(appearance.sensor_noise(images, photons, noise, generator).clamp(0, 1))
     return PairBatch(
-        crops[0], crops[1], to_device(p.homography, torch.float64), displacement, to_device(indices, torch.int64),
-        to_device(p.micrograph, torch.int64), to_device(p.overlap),
+        crops[0],
+        crops[1],
+        to_device(p.homography, torch.float64),
+        displacement,
+        to_device(indices, torch.int64),
+        to_device(p.micrograph, torch.int64),
+        to_device(p.overlap),
     )
 
 
@@ -194,4 +214,3 @@ def true_points_0(points_1: Tensor, batch: PairBatch) -> Tensor:
     """Where points (B, K, 2) of image_1 lie in image_0: back along the same way."""
     local = displacement_at(points_1.to(torch.float32), batch.displacement, batch.images_1.shape[-1])
     return transform_points(points_1.to(torch.float64) + local, torch.linalg.inv(batch.homography))
-

@@ -99,8 +99,9 @@ def feasible_region(homography: Array, base: Array, micrograph: Array, margin: f
     return margin - outline.min(1), micrograph - 1 - margin - outline.max(1)
 
 
-def draw_geometry(u: Array, ranges: WarpRange, size: int, micrograph: Array, zoom: tuple[float, float],
-                  content=None, tries: int = 4) -> Geometry:
+def draw_geometry(
+    u: Array, ranges: WarpRange, size: int, micrograph: Array, zoom: tuple[float, float], content=None, tries: int = 4
+) -> Geometry:
     """Geometry of B pairs from uniforms u (B, ≥ 12 + 2·tries); cannot fail, whatever the warp.
 
     micrograph (B, 2) width and height. The zoom (crop pixels per micrograph pixel) is drawn from `zoom`, below one
@@ -142,7 +143,9 @@ def draw_geometry(u: Array, ranges: WarpRange, size: int, micrograph: Array, zoo
     crop_0[:, :2, 2] = best_place
     crop_0 = crop_0 @ _translation(np.full((len(u), 2), -centre))
     crop_1 = crop_0 @ np.linalg.inv(homography)
-    return Geometry(crop_0, crop_1 / crop_1[:, 2:, 2:], homography / homography[:, 2:, 2:], overlap, zoom_0, zoom_0 * scale)
+    return Geometry(
+        crop_0, crop_1 / crop_1[:, 2:, 2:], homography / homography[:, 2:, 2:], overlap, zoom_0, zoom_0 * scale
+    )
 
 
 def _outline(homography: Array, size: int) -> Array:

@@ -37,7 +37,9 @@ def box_mean(images: Tensor, side: int) -> Tensor:
     """Mean over side×side pixels around each pixel, over what lies inside the image; two one-dimensional passes."""
     half = side // 2
     height, width = images.shape[-2:]
-    rows = F.avg_pool2d(images, (2 * min(half, height - 1) + 1, 1), 1, (min(half, height - 1), 0), count_include_pad=False)
+    rows = F.avg_pool2d(
+        images, (2 * min(half, height - 1) + 1, 1), 1, (min(half, height - 1), 0), count_include_pad=False
+    )
     return F.avg_pool2d(rows, (1, 2 * min(half, width - 1) + 1), 1, (0, min(half, width - 1)), count_include_pad=False)
 
 
@@ -47,7 +49,9 @@ def upsample(images: Tensor, height: int, width: int) -> Tensor:
     The common align_corners=True to size 2n reads i(n−1)/(2n−1), up to half a cell off at the far edge, and
     align_corners=False reads i/2 − 1/4 everywhere.
     """
-    exact = F.interpolate(images, (2 * images.shape[-2] - 1, 2 * images.shape[-1] - 1), mode="bilinear", align_corners=True)
+    exact = F.interpolate(
+        images, (2 * images.shape[-2] - 1, 2 * images.shape[-1] - 1), mode="bilinear", align_corners=True
+    )
     missing_y, missing_x = max(height - exact.shape[-2], 0), max(width - exact.shape[-1], 0)
     if missing_y or missing_x:
         exact = F.pad(exact, (0, missing_x, 0, missing_y), mode="replicate")
@@ -75,7 +79,9 @@ class MicroBackbone(nn.Module):
         self.quarter = nn.Sequential(Conv(24, 24), Conv(24, 24))
         self.eighth = nn.Sequential(Conv(24, 64, stride=2), Conv(64, 64), Conv(64, 64, kernel=1))
         self.sixteenth = nn.Sequential(Conv(64, 64, stride=2), Conv(64, 64), Conv(64, 64))
-        self.thirtysecond = nn.Sequential(Conv(64, 128, stride=2), Conv(128, 128), Conv(128, 128), Conv(128, 64, kernel=1))
+        self.thirtysecond = nn.Sequential(
+            Conv(64, 128, stride=2), Conv(128, 128), Conv(128, 128), Conv(128, 64, kernel=1)
+        )
         self.fusion = nn.Sequential(Conv(64, 64), Conv(64, 64), nn.Conv2d(64, 64, 1))
         self.out = nn.Conv2d(64, dim, 1)
         nn.init.orthogonal_(self.out.weight)  # keeps the inner products of descriptors
@@ -122,8 +128,11 @@ def from_xfeat(backbone: MicroBackbone, weights: dict[str, Tensor]) -> None:
 
     with torch.no_grad():
         for convs, block in (
-            ([*backbone.full, backbone.to_quarter], "block1"), (backbone.quarter, "block2"),
-            (backbone.eighth, "block3"), (backbone.sixteenth, "block4"), (backbone.thirtysecond, "block5"),
+            ([*backbone.full, backbone.to_quarter], "block1"),
+            (backbone.quarter, "block2"),
+            (backbone.eighth, "block3"),
+            (backbone.sixteenth, "block4"),
+            (backbone.thirtysecond, "block5"),
             (backbone.fusion[:2], "block_fusion"),
         ):
             for number, conv in enumerate(convs):

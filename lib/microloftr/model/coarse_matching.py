@@ -49,8 +49,9 @@ class CoarseMatching(nn.Module):
         return log_confidence, logits_0, logits_1
 
 
-def select(log_confidence: Tensor, shape_0: tuple[int, int], shape_1: tuple[int, int], threshold: float,
-           border: int = 0) -> CoarseMatches:
+def select(
+    log_confidence: Tensor, shape_0: tuple[int, int], shape_1: tuple[int, int], threshold: float, border: int = 0
+) -> CoarseMatches:
     """Mutual nearest cells above `threshold`, none within `border` cells of an edge; empty where there are none.
 
     Each cell of either image is in one match at most, ties included: of equal confidences the first counts.

@@ -47,7 +47,9 @@ def model_config(values: dict) -> ModelConfig:
     """A config from a plain dictionary, as weights carry it; unknown or missing keys are named."""
     known = {field.name for field in fields(ModelConfig)}
     if unknown := sorted(set(values) - known):
-        raise ConfigError(f"the model configuration has the unknown key {unknown[0]!r}; it knows {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"the model configuration has the unknown key {unknown[0]!r}; it knows {', '.join(sorted(known))}"
+        )
     return ModelConfig(**values)
 
 

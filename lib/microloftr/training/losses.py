@@ -69,8 +69,9 @@ def mean_by_pair(values: Tensor, chosen: Tensor, pair: Tensor, pairs: int) -> Te
     return (sums / counts.clamp(min=1)).sum() / (counts > 0).sum().clamp(min=1)
 
 
-def cells_to_refine(truth: Truth, width_1: int, height_1: int, per_pair: int, jitter: float,
-                    generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def cells_to_refine(
+    truth: Truth, width_1: int, height_1: int, per_pair: int, jitter: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     """Matched cells for the fine loss: up to `per_pair` true ones a pair, a share `jitter` moved to a neighbour.
 
     At test time the cell found may be one beside the true one; a refinement that only ever saw true cells would not

@@ -27,7 +27,7 @@ class _Steps(IterableDataset):
 
 
 class Training(lightning.LightningModule):
-    """Trains one model on pairs made from an atlas. Step k sees pairs k·batch … (k+1)·batch − 1 of the seed, also after a resume."""
+    """Trains one model on pairs made from an atlas; step k sees the seed's pairs k·batch … (k+1)·batch − 1, always."""
 
     def __init__(self, model: LoFTR, config: Config, atlas: Atlas, validation_atlas: Atlas) -> None:
         super().__init__()
@@ -74,7 +74,8 @@ class Training(lightning.LightningModule):
         own = {id(parameter) for parameter in backbone}
         others = [parameter for parameter in self.model.parameters() if id(parameter) not in own]
         optimizer = torch.optim.AdamW(
-            [{"params": others, "lr": train.lr}, {"params": backbone, "lr": train.backbone_lr}], weight_decay=train.weight_decay
+            [{"params": others, "lr": train.lr}, {"params": backbone, "lr": train.backbone_lr}],
+            weight_decay=train.weight_decay,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

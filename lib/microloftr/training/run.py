@@ -37,44 +37,74 @@ def train(config: Config, progress: bool = True, overrides: Sequence[str] = ()) 
     if checkpoint.is_file():
         _same_but_steps(folder / "config.yaml", config)
     write_text(folder / "config.yaml", resolved)
+    _keep_log(folder)
 
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     lightning.seed_everything(config.train.seed, verbose=False)
     device = _device(config.train.device)
     micrographs = [load_micrographs(split, config.data.source) for split in ("train", "validation")]
-    module = Training(initial_model(config.model, config.train.init), config, *(build_atlas(m, device) for m in micrographs))
-    saved = ModelCheckpoint(folder, filename="step{step}", auto_insert_metric_name=False, save_last=True, save_top_k=1,
-                            monitor="validation_loss", enable_version_counter=False)
+    module = Training(
+        initial_model(config.model, config.train.init), config, *(build_atlas(m, device) for m in micrographs)
+    )
+    saved = ModelCheckpoint(
+        folder,
+        filename="step{step}",
+        auto_insert_metric_name=False,
+        save_last=True,
+        save_top_k=1,
+        monitor="validation_loss",
+        enable_version_counter=False,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = lightning.Trainer(
-            accelerator="gpu" if device == "cuda" else "cpu", devices=1, max_steps=config.train.steps,
-            val_check_interval=config.train.validate_every, check_val_every_n_epoch=None, limit_val_batches=4,
-            num_sanity_val_steps=0, gradient_clip_val=config.train.clip, log_every_n_steps=10,
+            accelerator="gpu" if device == "cuda" else "cpu",
+            devices=1,
+            max_steps=config.train.steps,
+            val_check_interval=config.train.validate_every,
+            check_val_every_n_epoch=None,
+            limit_val_batches=4,
+            num_sanity_val_steps=0,
+            gradient_clip_val=config.train.clip,
+            log_every_n_steps=10,
             logger=CSVLogger(folder.parent, name=folder.name, version=""),
             callbacks=[EMAWeightAveraging(decay=config.train.average), saved, LearningRateMonitor()],
-            plugins=[AtomicCheckpointIO()], enable_progress_bar=progress, enable_model_summary=False,
+            plugins=[AtomicCheckpointIO()],
+            enable_progress_bar=progress,
+            enable_model_summary=False,
         )
         trainer.fit(module, ckpt_path=str(checkpoint) if checkpoint.is_file() else None, weights_only=True)
-    recipe = {"command": shlex.join(["python", "-m", "microloftr", "train", *overrides]), "steps": trainer.global_step, "pairs": trainer.global_step * config.data.batch,
-              "seed": config.train.seed, "init": config.train.init, "commit": commit()}
+    recipe = {
+        "command": shlex.join(["python", "-m", "microloftr", "train", *overrides]),
+        "steps": trainer.global_step,
+        "pairs": trainer.global_step * config.data.batch,
+        "seed": config.train.seed,
+        "init": config.train.init,
+        "commit": commit(),
+    }
     return save_weights(module.model, folder / "weights.safetensors", recipe)
 
 
 def _same_but_steps(path: Path, config: Config) -> None:
     """Raise ConfigError where a run would go on with another configuration than it began with."""
-    began = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    now = asdict(config)
-    if began is None:
-        return
-    for group, values in now.items():
+    began = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else asdict(config)
+    free = {("train", "steps"), ("train", "decay"), ("train", "out")}
+    for group, values in asdict(config).items():
         for key, value in values.items():
-            if (group, key) not in (("train", "steps"), ("train", "decay"), ("train", "out")) and began[group].get(key) != value:
+            before = began[group].get(key)
+            if before != value and (group, key) not in free:
                 raise ConfigError(
-                    f"the run {config.train.run!r} began with {group}.{key}={began[group].get(key)} and cannot go on with "
-                    f"{value}; give train.run another name, or delete its folder {path.parent}"
+                    f"the run {config.train.run!r} began with {group}.{key}={before} and cannot go on with {value}; "
+                    f"give train.run another name, or delete its folder {path.parent}"
                 )
+
+
+def _keep_log(folder: Path) -> None:
+    """The logger begins metrics.csv anew: put what an earlier part of the run wrote aside."""
+    log = folder / "metrics.csv"
+    if log.is_file():
+        log.rename(folder / f"metrics.{len(list(folder.glob('metrics.*.csv'))):03d}.csv")
 
 
 def _device(wanted: str) -> str:
@@ -85,7 +115,9 @@ def _device(wanted: str) -> str:
 
 def main(argv: list[str]) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m microloftr train", description="Train a model; KEY=VALUE overrides the configuration.")
+    parser = argparse.ArgumentParser(
+        prog="python -m microloftr train", description="Train a model; KEY=VALUE overrides the configuration."
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--show", action="store_true", help="print the configuration and stop")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

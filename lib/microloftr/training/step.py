@@ -28,14 +28,19 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class StepResult:
-    """The loss and its parts: coarse (nats), matchability (nats), heat (nats), offset (px), and precision of the coarse cells."""
+    """The loss and its parts: coarse, matchability and heat in nats, offset in pixels, accuracy of the coarse cells."""
 
     loss: Tensor
     parts: dict[str, Tensor]
 
 
-def pair_loss(model: LoFTR, batch: PairBatch, weights: LossWeights, generator: torch.Generator,
-              autocast: torch.dtype | None = None) -> StepResult:
+def pair_loss(
+    model: LoFTR,
+    batch: PairBatch,
+    weights: LossWeights,
+    generator: torch.Generator,
+    autocast: torch.dtype | None = None,
+) -> StepResult:
     """Forward pass over a batch of pairs, against its truth."""
     truth = supervise(batch)
     device = batch.images_0.device
@@ -46,7 +51,8 @@ def pair_loss(model: LoFTR, batch: PairBatch, weights: LossWeights, generator: t
         "coarse": coarse_loss(log_confidence, truth.cells_1),
         "matchability": (
             matchability_loss(logits_0, truth.unmatchable_0) + matchability_loss(logits_1, truth.unmatchable_1)
-        ) / 2,
+        )
+        / 2,
     }
     loss = weights.coarse * parts["coarse"] + weights.matchability * parts["matchability"]
     if model.refinement is not None:

@@ -45,8 +45,10 @@ def supervise(batch: PairBatch, stride: int = COARSE_STRIDE, beyond: float = 4.0
     start = torch.arange(height_0 * width_0, device=device)
     returns = back.gather(1, forward.clamp(min=0)) == start
     return Truth(
-        points_1, torch.where((forward >= 0) & returns, forward, -1),
-        _outside(points_1, batch.images_1, beyond), _outside(points_0, batch.images_0, beyond),
+        points_1,
+        torch.where((forward >= 0) & returns, forward, -1),
+        _outside(points_1, batch.images_1, beyond),
+        _outside(points_0, batch.images_0, beyond),
     )
 
 

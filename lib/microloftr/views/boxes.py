@@ -11,7 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 WIDTH, DPI = 10.0, 150  # inches and dots per inch: letters stay sharp where the picture is enlarged
 TITLE, LINE = 13.5, 12.0  # points
 MONO_INCH = 0.602 * LINE / 72  # width of a letter
-SANS_INCH = 0.60 * TITLE / 72
+SANS_INCH = 0.68 * TITLE / 72
 # edge and face: what is computed, what computes, what comes out, what is only looked at in training
 KINDS = {
     "tensor": ("#0072b2", "#e6f1f8"),

@@ -156,7 +156,7 @@ def draw_supervision(shapes: Shapes) -> Figure:
     boxes = [
         tensor("homography", 1.5, 4.5, "B, 3, 3", shapes["homography"], "truth"),
         tensor("centres", 1.5, 2.75, "B, L0, 2", shapes["points_1"], title="centres of cells_0"),
-        tensor("points", 5.0, 4.5, "B, L0, 2", shapes["points_1"], title="where they lie in image_1"),
+        tensor("points", 5.0, 4.5, "B, L0, 2", shapes["points_1"], title="in image_1"),
         Box("there", 5.0, 2.75, "nearest cell there", ("ties go up",), "step", wide=2.5),
         Box("back", 5.0, 0.95, "nearest cell back", ("ties go down;", "it must be the start"), "step", wide=2.5),
         tensor("cells", 8.45, 1.85, "B, L0", shapes["true_cells_1"], "truth", title="cells_1", wide=2.0),
@@ -164,7 +164,7 @@ def draw_supervision(shapes: Shapes) -> Figure:
     ]
     arrows = [
         Arrow("homography", "points"), Arrow("centres", "points"), Arrow("points", "there"), Arrow("there", "back"),
-        Arrow("back", "cells"), Arrow("points", "unmatchable", "outside"),
+        Arrow("back", "cells"), Arrow("points", "unmatchable", "outside", shift=(-0.1, 0)),
     ]  # fmt: skip
     notes = [
         (1.5, 0.95, "the same from image_1\nback gives unmatchable_1"),
@@ -183,13 +183,14 @@ def draw_matcher(calls: list[tuple[list[int], list[int]]], shapes: Shapes) -> Fi
         Box("small", 5.0, 4.5, "thumbnails", ("image_0", thumbnail, "image_1 in four quarter turns", turned), wide=3.0),
         Box("network", 8.45, 4.5, "the network", (f"{len(searches)} times",), "step", wide=2.2),
         Box("vote", 8.45, 2.75, "one similarity", ("that most matches agree on,", "of the best turn"), "step", wide=2.7),
-        tensor("warped", 5.0, 2.6, "H, W", full_1[-2:], title="image_1, warped", wide=2.2),
-        Box("again", 5.0, 0.8, "the network again", (f"image_0 {show_shape(full_0[-2:])}",), "step", wide=2.5),
-        Box("back", 8.45, 0.8, "points taken back", ("through the similarity",), "step", wide=2.6),
-        Box("matches", 1.5, 0.8, "Matches", ("points_0, points_1", "confidence"), "result", wide=2.1),
+        tensor("warped", 5.0, 2.75, "H, W", full_1[-2:], title="image_1, warped", wide=2.2),
+        Box("again", 1.5, 2.75, "the network again", (f"image_0 {show_shape(full_0[-2:])}",), "step", wide=2.5),
+        Box("back", 1.5, 0.9, "points taken back", ("through the similarity",), "step", wide=2.5),
+        Box("matches", 5.0, 0.9, "Matches", ("points_0, points_1", "confidence"), "result", wide=2.2),
     ]
     arrows = [
         Arrow("images", "small"), Arrow("small", "network"), Arrow("network", "vote"), Arrow("vote", "warped"),
-        Arrow("images", "warped"), Arrow("warped", "again"), Arrow("again", "back"), Arrow("back", "matches", bend=-0.28),
+        Arrow("images", "warped"), Arrow("warped", "again"), Arrow("again", "back"), Arrow("back", "matches"),
     ]  # fmt: skip
-    return draw_boxes(boxes, arrows, 5.6)
+    notes = [(8.3, 0.9, "without eight matches that agree,\nboth images are matched as they are")]
+    return draw_boxes(boxes, arrows, 5.5, notes)

@@ -1,0 +1,72 @@
+"""`python -m microloftr training-record FOLDER`: a run's curves as a small record, results/training.json."""
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from microloftr.data.levels import LEVELS
+from microloftr.errors import ParameterError
+from microloftr.model.weights import recipe_of
+from microloftr.results import write_result
+
+PARTS = ("loss", "coarse", "matchability", "heat", "offset", "accuracy")
+
+
+def curves(folder: Path, every: int = 50) -> dict[str, Any]:
+    """Means over `every` steps of the logged losses, and the validation of each level, of all parts of a run in order.
+
+    {"steps": […], "coarse": […], …, "validation": {level: {"steps": […], "accuracy": […], …}}}. Where a part was
+    resumed from an earlier checkpoint, the later rows count.
+    """
+    rows: dict[tuple[str, int], dict[str, float]] = {}
+    logs = [*sorted(folder.glob("metrics.[0-9]*.csv")), folder / "metrics.csv"]
+    if not logs[-1].is_file():
+        raise ParameterError(f"{folder} is no folder of a run: it holds no metrics.csv")
+    for log in logs:
+        with open(log, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                values = {name: float(value) for name, value in row.items() if value}
+                kind = "train" if "loss" in values else "validation" if "validation_loss" in values else "other"
+                rows[kind, int(values["step"])] = values
+    trained = sorted((step, values) for (kind, step), values in rows.items() if kind == "train")
+    blocks: dict[int, list[dict[str, float]]] = {}
+    for step, values in trained:
+        blocks.setdefault(step // every, []).append(values)
+    result: dict[str, Any] = {"steps": [(block + 1) * every for block in blocks]}
+    for name in PARTS:
+        if all(name in values for values in (block[0] for block in blocks.values())):
+            result[name] = [round(sum(v[name] for v in block) / len(block), 4) for block in blocks.values()]
+    checked = sorted((step + 1, values) for (kind, step), values in rows.items() if kind == "validation")
+    result["validation"] = {
+        level: {
+            "steps": [step for step, _ in checked],
+            **{
+                name: [round(values[f"{level}/{name}"], 4) for _, values in checked]
+                for name in PARTS
+                if checked and f"{level}/{name}" in checked[0][1]
+            },
+        }
+        for level in LEVELS
+    }
+    return result
+
+
+def main(argv: list[str]) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m microloftr training-record", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a run's folder, as runs/micro")
+    parser.add_argument("--name", default="training", help="name of the record")
+    arguments = parser.parse_args(argv)
+    values = curves(arguments.folder)
+    weights = arguments.folder / "weights.safetensors"
+    if weights.is_file():
+        values["recipe"] = recipe_of(weights)
+    config = yaml.safe_load((arguments.folder / "config.yaml").read_text(encoding="utf-8"))
+    values["config"] = config
+    command = values.get("recipe", {}).get("command", "python -m microloftr train")
+    path = write_result(arguments.name, values, command=command, seed=config["train"]["seed"], split="train")
+    print(f"{path.name}: {len(values['steps'])} points of the curve")
+    return 0
