@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,7 @@ from microloftr.evaluation.predict import load_predictions
 from microloftr.evaluation.protocols import FolderPairs, MadePairs, fingerprint, get_protocol, real_folder
 from microloftr.evaluation.score import score_pairs
 from microloftr.evaluation.summary import PairScore, summarise, summarise_groups
+from microloftr.evaluation.threshold import by_threshold
 from microloftr.images import as_image
 from microloftr.matches import Matches
 from microloftr.registration import families
@@ -400,3 +401,27 @@ def test_two_matchers_of_one_key_are_refused(folder, tmp_path):
 def test_predict_from_the_command_line(folder, tmp_path, capsys):
     assert predict.main(["--matcher", ORACLE, "--pairs", str(folder), "--out", str(tmp_path / "out")]) == 0
     assert load_predictions(capsys.readouterr().out.strip()).ids[0] == "pair/0"
+
+
+def test_a_higher_threshold_keeps_fewer_of_the_same_matches():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 100, (60, 2))
+    wrong = points + rng.uniform(-60, 60, points.shape)
+
+    class Sure:
+        """Right matches are sure, wrong ones are not."""
+
+        def match(self, image_0, image_1):
+            both = np.concatenate((points, points)), np.concatenate((points, wrong))
+            return Matches(*both, np.repeat([0.9, 0.1], 60), (100, 100), (100, 100))
+
+    @dataclass(frozen=True)
+    class One:
+        image_0 = image_1 = None
+        homography = np.eye(3)
+        size_0 = (100, 100)
+
+    rows = by_threshold(Sure(), [One()], (0.05, 0.5, 0.95))
+    assert [row["matches"] for row in rows] == [120, 60, 0]
+    assert rows[1]["auc_3"] > 0.99
+    assert (rows[2]["auc_3"], rows[2]["failures"]) == (0, 1)

@@ -1,4 +1,4 @@
-"""Fill the numbers of README and vault in from results/: `python -m literate numbers [--check]`.
+"""Fill the numbers of README, vault and the cards in lib/ in from results/: `python -m literate numbers [--check]`.
 
 A number stands between markers that no reader sees: `<!--n:evaluate:levels.easy.micro.auc_3-->0.61<!--/n-->`. Its key
 is `file:path.to.value` with an optional format behind a bar, such as `evaluate:levels.easy.micro.auc_3|.2f` or `|%`.
@@ -51,13 +51,10 @@ def main(argv: list[str]) -> int:
 
 
 def texts(project: Project) -> list[Path]:
-    """README and the notes of the vault, in order."""
-    notes = (
-        [path for path in project.vault.rglob("*.md") if ".obsidian" not in path.parts]
-        if project.vault.is_dir()
-        else []
-    )
-    return [path for path in [project.readme, *sorted(notes)] if path.is_file()]
+    """README, the cards and licences in lib/ and the notes of the vault, in order."""
+    folders = [project.root / "lib", project.vault]
+    notes = (path for folder in folders for path in sorted(folder.rglob("*.md")) if ".obsidian" not in path.parts)
+    return [path for path in [project.readme, *notes] if path.is_file()]
 
 
 def fill_all(project: Project, *, write: bool) -> tuple[list[str], list[str]]:

@@ -38,7 +38,7 @@ class MatcherOptions:
     border: int = 0
     search: bool = True  # try quarter turns and match again after warping
     search_side: int = 320  # long side of the thumbnails
-    long_side: int = 1024  # larger images are shrunk to this before matching; points come back in pixels as read
+    long_side: int = 800  # larger images are shrunk to this before matching; points come back in pixels as read
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < 1:

@@ -32,11 +32,6 @@ def tone_curve(images: Tensor, knots: Tensor) -> Tensor:
     return left + (right - left) * (position - lower)
 
 
-def invert(images: Tensor, inverted: Tensor) -> Tensor:
-    """1 − value where `inverted` (B,) is true."""
-    return torch.where(inverted.view(-1, 1, 1, 1), 1 - images, images)
-
-
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur of `sigma` (B,) pixels, σ ≤ 2.7, for defocus; borders are reflected."""
     offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=images.device, dtype=images.dtype)

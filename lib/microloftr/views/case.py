@@ -1,4 +1,4 @@
-"""One pair, traced once: the bundled demo pair with every stage's result, which the vault's figures and diagrams show."""
+"""One pair, traced once: the bundled demo pair with every stage's result, which the vault's figures show."""
 
 import json
 from dataclasses import dataclass
@@ -59,9 +59,7 @@ def demo_case(model: LoFTR, threshold: float = 0.2) -> Case:
     return trace_case(model, image_0, image_1, np.array(truth["homography"]), threshold)
 
 
-def trace_case(
-    model: LoFTR, image_0: Image, image_1: Image, homography: np.ndarray, threshold: float = 0.2
-) -> Case:
+def trace_case(model: LoFTR, image_0: Image, image_1: Image, homography: np.ndarray, threshold: float = 0.2) -> Case:
     """Two images of known truth through `model`."""
     with torch.inference_mode():
         trace = model.eval().trace(as_batch(image_0), as_batch(image_1), threshold)

@@ -51,19 +51,19 @@ def draw_frame(image: Image, corner: int = 24) -> Figure:
     centres = np.stack(np.meshgrid(*[np.arange(0, corner, COARSE_STRIDE)] * 2), -1).reshape(-1, 2)
     left.plot(*centres.T, "o", color=LINE, markersize=9, markeredgecolor="black", clip_on=False)
     half = COARSE_STRIDE / 2
-    left.add_patch(
-        Rectangle((half, half), COARSE_STRIDE, COARSE_STRIDE, fill=False, edgecolor=LINE, linewidth=3)
-    )
-    left.annotate("the cell with centre (8, 8)", (8, 12), (1, 17.5), fontsize=FONT, color="black",
+    left.add_patch(Rectangle((half, half), COARSE_STRIDE, COARSE_STRIDE, fill=False, edgecolor=LINE, linewidth=3))
+    left.annotate("the cell with centre (8, 8)", (5, 12), (1, 20.5), fontsize=FONT, color="black",
                   bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85},
                   arrowprops={"arrowstyle": "-|>", "color": LINE, "linewidth": 2})  # fmt: skip
     height, width = image.pixels.shape
     rows, columns = -(-height // COARSE_STRIDE), -(-width // COARSE_STRIDE)
     draw_image(right, image, f"{width} × {height} px: {columns} × {rows} cells")
     for k in range(columns):
-        right.axvline(COARSE_STRIDE * k, color=LINE, linewidth=0.4)
+        right.axvline(COARSE_STRIDE * k - half, color=LINE, linewidth=0.4)
     for k in range(rows):
-        right.axhline(COARSE_STRIDE * k, color=LINE, linewidth=0.4)
+        right.axhline(COARSE_STRIDE * k - half, color=LINE, linewidth=0.4)
+    right.set_xlim(-0.5, width - 0.5)
+    right.set_ylim(height - 0.5, -0.5)
     return figure
 
 
@@ -130,7 +130,8 @@ def draw_losses(log_confidence: np.ndarray, flat: float) -> Figure:
     right.set_xlabel("−log P of a true cell", fontsize=FONT)
     right.set_ylabel("cells", fontsize=FONT)
     right.set_title(f"the {len(values)} true cells of the pair", fontsize=FONT)
-    right.legend(fontsize=FONT)
+    right.set_ylim(0, 1.35 * max(right.get_ylim()[1], 1))
+    right.legend(fontsize=FONT, loc="upper left")
     _ticks(axes.flat)
     return figure
 
@@ -138,12 +139,14 @@ def draw_losses(log_confidence: np.ndarray, flat: float) -> Figure:
 def draw_training(values: dict[str, Any]) -> Figure:
     """Loss and accuracy of the coarse cells over the steps of a run, in training and at each level of validation."""
     figure, axes = new_figure(1, 2, height=4.2)
-    for axis, name, label in zip(axes.flat, ("coarse", "accuracy"), ("coarse loss in nats", "share of true cells found"), strict=True):
+    labels = {"coarse": "coarse loss in nats", "accuracy": "share of true cells found"}
+    for axis, (name, label) in zip(axes.flat, labels.items(), strict=True):
         steps, series = np.asarray(values["steps"]), np.asarray(values[name], dtype=float)
         axis.plot(steps, series, color="#cccccc", linewidth=1)
         axis.plot(*smoothed(steps, series), color="#555555", linewidth=3, label="training")
         for level, run in values.get("validation", {}).items():
-            axis.plot(run["steps"], run[name], "o-", color=LEVEL_COLOURS[level], linewidth=2.5, markersize=6, label=level)
+            colour = LEVEL_COLOURS[level]
+            axis.plot(run["steps"], run[name], "o-", color=colour, linewidth=2.5, markersize=6, label=level)
         axis.set_xlabel("step", fontsize=FONT)
         axis.set_ylabel(label, fontsize=FONT)
         axis.set_ylim(0, 1 if name == "accuracy" else None)
@@ -177,15 +180,17 @@ def draw_parameters(parts: dict[str, int]) -> Figure:
     return figure
 
 
-def draw_turns(degrees: Sequence[float], counts: dict[str, Sequence[int]], image_0: Image, image_1: Image) -> Figure:
-    """How many right matches a Matcher finds as image_1 is turned; image_1 is shown as turned half way."""
+def draw_turns(
+    degrees: Sequence[float], counts: dict[str, Sequence[int]], image_0: Image, turned: np.ndarray, shown: float
+) -> Figure:
+    """How many right matches two Matchers find (label → counts) as image_1 is turned; `turned` is one such turn."""
     figure, axes = new_figure(1, 3, height=3.4, gridspec_kw={"width_ratios": (1, 1, 1.6)})
     draw_image(axes[0, 0], image_0, "image_0")
-    draw_image(axes[0, 1], image_1, "image_1, turned")
+    draw_image(axes[0, 1], turned, f"image_1 at {shown:g}°")
     plot = axes[0, 2]
     for (label, values), colour, marker in zip(counts.items(), (BARS, LINE), "os", strict=True):
         plot.plot(degrees, values, f"{marker}-", color=colour, linewidth=3, markersize=8, label=label)
-    plot.set_xlabel("turn of image_1 in degrees", fontsize=FONT)
+    plot.set_xlabel("rotation between the images in degrees", fontsize=FONT)
     plot.set_ylabel("matches within 3 px", fontsize=FONT)
     plot.set_xticks([d for d in degrees if d % 90 == 0])
     plot.set_ylim(0, None)

@@ -1,4 +1,4 @@
-"""Diagrams of the line, each drawn from the shapes of one trace (`case.shapes_of`): letters and real numbers together."""
+"""Diagrams of the line, each drawn from the shapes of one trace (`case.shapes_of`): letters and real numbers."""
 
 from matplotlib.figure import Figure
 
@@ -51,8 +51,8 @@ def draw_backbone(shapes: Shapes) -> Figure:
     ]
     arrows = [
         Arrow("image", "contrast"), Arrow("contrast", "strides", bend=0.0), Arrow("strides", "half"),
-        Arrow("half", "quarter", "8 of 24", shift=(0.45, 0)), Arrow("quarter", "inner"), Arrow("inner", "deep"), Arrow("deep", "up"),
-        Arrow("inner", "up", bend=-0.12), Arrow("up", "fusion"), Arrow("fusion", "eighth"),
+        Arrow("half", "quarter", "8 of 24", shift=(0.45, 0)), Arrow("quarter", "inner"), Arrow("inner", "deep"),
+        Arrow("deep", "up"), Arrow("inner", "up", bend=-0.12), Arrow("up", "fusion"), Arrow("fusion", "eighth"),
         Arrow("contrast", "quarter", "skip, 1×1", shift=(-0.35, -0.1)),
     ]  # fmt: skip
     notes = [(6.35, 3.55, "at every level\ncell j of stride s\nsits on pixel s·j")]
@@ -72,7 +72,8 @@ def draw_transformer(shapes: Shapes, config: ModelConfig) -> Figure:
             Box(f"cross_{k}", 6.15, y, "cross", ("no position",), "step", wide=1.75),
             tensor(f"out_{k}", 8.65, y, "B, C, h, w", shapes[f"coarse_{k}"], "result", title=f"coarse_{k}"),
         ]
-    arrows = [Arrow(f"{a}_{k}", f"{b}_{k}") for k in (0, 1) for a, b in (("in", "self"), ("self", "cross"), ("cross", "out"))]
+    steps = (("in", "self"), ("self", "cross"), ("cross", "out"))
+    arrows = [Arrow(f"{a}_{k}", f"{b}_{k}") for k in (0, 1) for a, b in steps]
     arrows += [Arrow("self_0", "cross_1"), Arrow("self_1", "cross_0")]
     notes = [
         (4.95, 4.55, f"{config.layers} times: the same weights for both images, {config.heads} heads"),
@@ -122,30 +123,36 @@ def draw_refinement(shapes: Shapes, config: ModelConfig) -> Figure:
         tensor("offset", 8.3, 0.7, "M, 2", shapes["offset"], "result", title="offset in px", wide=1.9),
     ]
     arrows = [
-        Arrow("fine_0", "centre"), Arrow("fine_1", "window"), Arrow("cells", "window", bend=0.0),
-        Arrow("centre", "heat"), Arrow("window", "heat"), Arrow("heat", "pick"), Arrow("pick", "offset"),
+        Arrow("fine_0", "centre"),
+        Arrow("fine_1", "window"),
+        Arrow("cells", "window", bend=0.0),
+        Arrow("centre", "heat"),
+        Arrow("window", "heat"),
+        Arrow("heat", "pick"),
+        Arrow("pick", "offset"),
     ]
     reach = side // 2 * FINE_STRIDE
-    text = f"W = {side} fine cells of {FINE_STRIDE} px: ±{reach} px around the cell,\n{ratio} fine cells to a coarse one; nothing is padded"
-    return draw_boxes(boxes, arrows, 5.25, [(4.85, 1.0, text)])
+    text = f"W = {side} fine cells of {FINE_STRIDE} px: ±{reach} px around the cell,\n"
+    notes = [(4.85, 1.0, text + f"{ratio} fine cells to a coarse one; nothing is padded")]
+    return draw_boxes(boxes, arrows, 5.25, notes)
 
 
 def draw_pairs(shapes: Shapes) -> Figure:
     """From a seed and a number to two crops of one micrograph and what relates them."""
-    batch = shapes["homography"][0]
+    batch, crops = shapes["homography"][0], ("resampled, each by its own", "factor, from its own plane")
     boxes = [
         Box("key", 1.3, 4.5, "seed, i", ("Philox",), "step", wide=1.6),
         tensor("numbers", 4.2, 4.5, "B, 168", [batch, 168], title="uniform numbers"),
         Box("geometry", 7.85, 4.5, "warp, overlap, place", ("a region that cannot be empty",), "step", wide=3.2),
         tensor("micrograph", 1.3, 2.65, "H, W", shapes["micrograph"], title="micrograph", wide=1.9),
-        Box("sample", 4.2, 2.65, "two crops", ("resampled, each by its own", "factor, from its own plane"), "step", wide=2.7),
+        Box("sample", 4.2, 2.65, "two crops", crops, "step", wide=2.7),
         tensor("homography", 7.85, 2.65, "B, 3, 3", shapes["homography"], "truth"),
         Box("looks", 4.2, 0.85, "appearance", ("defocus, light, tones,", "noise: each its own"), "step", wide=2.5),
         tensor("images", 7.85, 0.85, "B, 1, S, S", shapes["images_0"], "result", title="images_0, images_1"),
     ]
     arrows = [
-        Arrow("key", "numbers"), Arrow("numbers", "geometry"), Arrow("geometry", "homography"), Arrow("geometry", "sample"),
-        Arrow("micrograph", "sample"), Arrow("sample", "looks"), Arrow("looks", "images"),
+        Arrow("key", "numbers"), Arrow("numbers", "geometry"), Arrow("geometry", "homography"),
+        Arrow("geometry", "sample"), Arrow("micrograph", "sample"), Arrow("sample", "looks"), Arrow("looks", "images"),
     ]  # fmt: skip
     notes = [(1.3, 0.85, "the same pair whatever\nthe batch, the device,\nthe number of workers")]
     return draw_boxes(boxes, arrows, 5.25, notes)
@@ -182,7 +189,7 @@ def draw_matcher(calls: list[tuple[list[int], list[int]]], shapes: Shapes) -> Fi
         tensor("images", 1.5, 4.5, "H, W", shapes["image_0"][-2:], title="image_0, image_1"),
         Box("small", 5.0, 4.5, "thumbnails", ("image_0", thumbnail, "image_1 in four quarter turns", turned), wide=3.0),
         Box("network", 8.45, 4.5, "the network", (f"{len(searches)} times",), "step", wide=2.2),
-        Box("vote", 8.45, 2.75, "one similarity", ("that most matches agree on,", "of the best turn"), "step", wide=2.7),
+        Box("vote", 8.45, 2.75, "one similarity", ("that most matches share,", "of the best turn"), "step", wide=2.6),
         tensor("warped", 5.0, 2.75, "H, W", full_1[-2:], title="image_1, warped", wide=2.2),
         Box("again", 1.5, 2.75, "the network again", (f"image_0 {show_shape(full_0[-2:])}",), "step", wide=2.5),
         Box("back", 1.5, 0.9, "points taken back", ("through the similarity",), "step", wide=2.5),

@@ -90,9 +90,7 @@ def write(strip: np.ndarray, text: str) -> None:
 
 def png_bytes(pixels: np.ndarray, colours: int = 256) -> bytes:
     """A picture (H, W, 3) uint8 as a PNG of few colours, without date or program name."""
-    few = Picture.fromarray(pixels).quantize(
-        colours, method=Picture.Quantize.FASTOCTREE, dither=Picture.Dither.NONE
-    )
+    few = Picture.fromarray(pixels).quantize(colours, method=Picture.Quantize.FASTOCTREE, dither=Picture.Dither.NONE)
     buffer = io.BytesIO()
     few.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

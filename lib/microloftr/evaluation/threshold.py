@@ -1,0 +1,66 @@
+"""`python -m microloftr choose-threshold`: AUC against the confidence threshold, on the fixed validation pairs.
+
+One run at a very low threshold serves all of them: a higher one keeps fewer of the same matches. (The Matcher's search
+has a threshold of its own, which this leaves as it is.)
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from microloftr.evaluation.metrics import auc, corner_error, failure_rate
+from microloftr.evaluation.protocols import LEVEL_NAMES, MadePairs
+from microloftr.matching import Matcher
+from microloftr.registration.families import find_homography
+from microloftr.results import write_result
+
+THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+
+
+def by_threshold(matcher: Any, pairs: Sequence[Any], thresholds: Sequence[float]) -> list[dict[str, float]]:
+    """AUC@3 px, failures (> 10 px) and matches a pair at each threshold; MAGSAC, 2 px, as in every table."""
+    errors: list[list[float]] = [[] for _ in thresholds]
+    counts: list[list[int]] = [[] for _ in thresholds]
+    for pair in tqdm(pairs, leave=False):
+        matches = matcher.match(pair.image_0, pair.image_1)
+        for number, threshold in enumerate(thresholds):
+            kept = matches.above(threshold)
+            found, _ = find_homography(kept.points_0, kept.points_1, 2.0)
+            errors[number].append(corner_error(found, pair.homography, pair.size_0))
+            counts[number].append(len(kept))
+    return [
+        {
+            "threshold": threshold,
+            "auc_3": round(float(auc(error, [3])[0]), 4),
+            "failures": round(failure_rate(error), 4),
+            "matches": float(np.median(count)),
+        }
+        for threshold, error, count in zip(thresholds, errors, counts, strict=True)
+    ]
+
+
+def main(argv: list[str]) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m microloftr choose-threshold", description=__doc__)
+    parser.add_argument("--weights", default="micro", help="a name or a file")
+    parser.add_argument("--limit", type=int, default=54, help="pairs per level")
+    parser.add_argument("--results", type=Path, default=None, help="folder of the record (results)")
+    options = parser.parse_args(argv)
+    matcher = Matcher.from_pretrained(options.weights, threshold=min(THRESHOLDS))
+    values: dict[str, Any] = {"pairs": options.limit, "levels": {}}
+    for level in LEVEL_NAMES:
+        rows = by_threshold(matcher, MadePairs(level, limit=options.limit), THRESHOLDS)
+        values["levels"][level] = rows
+        for row in rows:
+            print(f"{level:8} {row['threshold']:.2f}  AUC@3 {row['auc_3']:.3f}  failures {row['failures']:.0%}")
+    means = [np.mean([values["levels"][level][k]["auc_3"] for level in LEVEL_NAMES]) for k in range(len(THRESHOLDS))]
+    values["best"] = THRESHOLDS[int(np.argmax(means))]
+    values["mean_auc_3"] = [round(float(mean), 4) for mean in means]
+    command = f"python -m microloftr choose-threshold --limit {options.limit}"
+    write_result("threshold", values, command=command, split="validation", folder=options.results)
+    print(f"best: {values['best']}")
+    return 0
