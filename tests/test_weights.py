@@ -90,5 +90,6 @@ def test_unrelated_micrographs_have_no_transform(matcher):
 
 
 def test_without_the_search_the_options_are_heard(demo):
-    plain = Matcher(load_model(shipped("micro")), MatcherOptions(search=False, threshold=0.5), "cpu").match(*demo)
-    assert len(plain) == 0 or plain.confidence.min() > 0.5
+    plain = Matcher(load_model(shipped("micro")), MatcherOptions(search=False, threshold=0.25), "cpu").match(*demo)
+    assert len(plain) > 10
+    assert plain.confidence.min() > 0.25

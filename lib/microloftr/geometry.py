@@ -2,8 +2,8 @@
 
 The frame, everywhere: the centre of the top-left pixel is (0, 0), x goes right, y down, points are (x, y).
 A coarse cell (row i, column j) of stride s has its centre at the point (s·j, s·i): with odd kernels and padding k//2
-that is where its receptive field is centred (tests/test_geometry.py measures it), so the last pixels of an image
-belong to the last cell.
+that is where its receptive field is centred (tests/test_model.py measures it). A cell is nearest to the points within
+half a stride of its centre; up to three pixels at the right and lower rim of an image have none.
 """
 
 import torch

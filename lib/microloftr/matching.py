@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 
+from microloftr.device import choose_device
 from microloftr.errors import ParameterError, WeightsError
 from microloftr.images import Image, as_image, resize
 from microloftr.matches import Matches
@@ -54,7 +55,7 @@ class Matcher:
     """
 
     def __init__(self, model: LoFTR, options: MatcherOptions | None = None, device: str = "auto") -> None:
-        self.device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         self.options = options or MatcherOptions()
 

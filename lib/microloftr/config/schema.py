@@ -1,5 +1,6 @@
 """The typed schema, checked by Hydra and OmegaConf: a misspelt key or a wrong type is an error that names it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -87,6 +88,8 @@ def load_config(overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         if override.lstrip().startswith(("+", "~")):
             raise ConfigError(f"{override!r} would add or remove a key; write KEY=VALUE with a key that exists")
+        if override.startswith("hydra.") or override.endswith("=schema"):
+            raise ConfigError(f"{override!r} is Hydra's own business; the groups are model, data and train")
     _register()
     GlobalHydra.instance().clear()
     try:
@@ -108,11 +111,20 @@ def _checked(config: Config) -> Config:
         raise ConfigError(f"data.crop is {data.crop}; it must be a multiple of 16 and at least 64")
     if train.precision not in ("bf16", "32"):
         raise ConfigError(f"train.precision is {train.precision!r}; it must be bf16 or 32")
-    if train.device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"train.device is {train.device!r}; it must be auto, cpu or cuda")
     for name, least in (("steps", 1), ("warmup", 0), ("decay", 1), ("validate_every", 1), ("validation_pairs", 1)):
         if getattr(train, name) < least:
             raise ConfigError(f"train.{name} is {getattr(train, name)}; it must be at least {least}")
-    if data.batch < 1:
-        raise ConfigError(f"data.batch is {data.batch}; it must be at least 1")
+    if data.batch < 1 or train.seed < 0:
+        raise ConfigError(f"data.batch is {data.batch} and train.seed {train.seed}; at least 1 and 0 are needed")
+    for name, low, high in (
+        ("lr", 0, 1),
+        ("backbone_lr", 0, 1),
+        ("weight_decay", 0, 1),
+        ("clip", 0, math.inf),
+        ("average", 0, 1),
+    ):
+        if not low <= getattr(train, name) <= high:
+            raise ConfigError(f"train.{name} is {getattr(train, name)}; it must be from {low} to {high}")
+    if not 0 <= train.loss.jitter <= 1 or train.loss.refined_per_pair < 1:
+        raise ConfigError("train.loss.jitter must be from 0 to 1, and train.loss.refined_per_pair at least 1")
     return config

@@ -28,7 +28,7 @@ class Atlas:
     height: np.ndarray
     width: np.ndarray
     planes: np.ndarray  # (N,) number of planes
-    noise: np.ndarray  # (N,) standard deviation of the sensor noise, grey values in 0..1
+    noise: np.ndarray  # (N, P) standard deviation of the sensor noise of each plane, grey values in 0..1
     content: tuple[np.ndarray, ...]  # N maps of local contrast, one value per 16×16 pixels
     names: tuple[str, ...]
     specimens: tuple[str, ...]
@@ -62,7 +62,8 @@ def build_atlas(micrographs: Sequence[Micrograph], device: torch.device | str = 
     noise, content, total = [], [], 0
     for micrograph in micrographs:
         rows = []
-        for plane in _planes(micrograph.pixels):
+        planes = _planes(micrograph.pixels)
+        for plane in planes:
             row = []
             for image in _halvings(plane):
                 row.append((total, *image.shape))
@@ -70,9 +71,8 @@ def build_atlas(micrographs: Sequence[Micrograph], device: torch.device | str = 
                 total += image.size
             rows.append(row)
         tables.append(rows)
-        luma = _planes(micrograph.pixels)[0]
-        noise.append(estimate_noise(luma))
-        content.append(_content(luma))
+        noise.append([estimate_noise(plane) for plane in planes])
+        content.append(_content(planes[0]))
     most = max(len(rows) for rows in tables)
     table = np.array([rows + [rows[0]] * (most - len(rows)) for rows in tables], dtype=np.int64)
     return Atlas(
@@ -81,7 +81,7 @@ def build_atlas(micrographs: Sequence[Micrograph], device: torch.device | str = 
         height=table[..., 1],
         width=table[..., 2],
         planes=np.array([len(rows) for rows in tables]),
-        noise=np.array(noise),
+        noise=np.array([row + row[:1] * (most - len(row)) for row in noise]),
         content=tuple(content),
         names=tuple(m.name for m in micrographs),
         specimens=tuple(m.specimen for m in micrographs),

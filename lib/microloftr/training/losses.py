@@ -72,7 +72,7 @@ def mean_by_pair(values: Tensor, chosen: Tensor, pair: Tensor, pairs: int) -> Te
 def cells_to_refine(
     truth: Truth, width_1: int, height_1: int, per_pair: int, jitter: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Matched cells for the fine loss: up to `per_pair` true ones a pair, a share `jitter` moved to a neighbour.
+    """Matched cells for the fine loss: up to `per_pair` true ones a pair, a share `jitter` moved by −1 … 1 cells.
 
     At test time the cell found may be one beside the true one; a refinement that only ever saw true cells would not
     know what to do there. Returns (batch_index, cells_0, cells_1), each (M,).

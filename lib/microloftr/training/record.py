@@ -67,6 +67,13 @@ def main(argv: list[str]) -> int:
     config = yaml.safe_load((arguments.folder / "config.yaml").read_text(encoding="utf-8"))
     values["config"] = config
     command = values.get("recipe", {}).get("command", "python -m microloftr train")
-    path = write_result(arguments.name, values, command=command, seed=config["train"]["seed"], split="train")
+    path = write_result(
+        arguments.name,
+        values,
+        command=command,
+        seed=config["train"]["seed"],
+        split="train",
+        device=values.get("recipe", {}).get("device", "cpu"),
+    )
     print(f"{path.name}: {len(values['steps'])} points of the curve")
     return 0

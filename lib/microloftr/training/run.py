@@ -9,17 +9,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 import lightning
-import torch
 import yaml
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from microloftr.config import Config, load_config
 from microloftr.data.atlas import build_atlas
+from microloftr.data.levels import LEVELS
 from microloftr.data.micrographs import load_micrographs
+from microloftr.device import choose_device
 from microloftr.errors import ConfigError
 from microloftr.files import write_text
-from microloftr.model.weights import initial_model, save_weights
+from microloftr.model.loftr import LoFTR
+from microloftr.model.weights import initial_model, recipe_of, save_weights
 from microloftr.results import commit
 from microloftr.training.checkpoints import AtomicCheckpointIO
 from microloftr.training.module import Training
@@ -32,17 +34,26 @@ def train(config: Config, progress: bool = True, overrides: Sequence[str] = ()) 
     train.decay alone. `overrides` go into the weights' recipe.
     """
     folder = Path(config.train.out) / config.train.run
-    resolved = yaml.safe_dump(asdict(config), sort_keys=False)
     checkpoint = folder / "last.ckpt"
+    device = choose_device(config.train.device)
+    recipe = {
+        "command": shlex.join(["python", "-m", "microloftr", "train", *overrides]),
+        "seed": config.train.seed,
+        "init": config.train.init,
+        "commit": commit(),  # of the code that trains, not of what is there when it is done
+        "device": str(device),
+    }
     if checkpoint.is_file():
         _same_but_steps(folder / "config.yaml", config)
-    write_text(folder / "config.yaml", resolved)
+        finished = _finished(checkpoint, config, folder / "weights.safetensors", recipe)
+        if finished is not None:
+            return finished
+    write_text(folder / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
     _keep_log(folder)
 
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     lightning.seed_everything(config.train.seed, verbose=False)
-    device = _device(config.train.device)
     micrographs = [load_micrographs(split, config.data.source) for split in ("train", "validation")]
     module = Training(
         initial_model(config.model, config.train.init), config, *(build_atlas(m, device) for m in micrographs)
@@ -59,12 +70,12 @@ def train(config: Config, progress: bool = True, overrides: Sequence[str] = ()) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = lightning.Trainer(
-            accelerator="gpu" if device == "cuda" else "cpu",
+            accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
             max_steps=config.train.steps,
             val_check_interval=config.train.validate_every,
             check_val_every_n_epoch=None,
-            limit_val_batches=4,
+            limit_val_batches=len(LEVELS),
             num_sanity_val_steps=0,
             gradient_clip_val=config.train.clip,
             log_every_n_steps=10,
@@ -75,15 +86,25 @@ def train(config: Config, progress: bool = True, overrides: Sequence[str] = ()) 
             enable_model_summary=False,
         )
         trainer.fit(module, ckpt_path=str(checkpoint) if checkpoint.is_file() else None, weights_only=True)
-    recipe = {
-        "command": shlex.join(["python", "-m", "microloftr", "train", *overrides]),
-        "steps": trainer.global_step,
-        "pairs": trainer.global_step * config.data.batch,
-        "seed": config.train.seed,
-        "init": config.train.init,
-        "commit": commit(),
-    }
-    return save_weights(module.model, folder / "weights.safetensors", recipe)
+    return _save(module.model, folder / "weights.safetensors", recipe, trainer.global_step, config)
+
+
+def _save(model: LoFTR, path: Path, recipe: dict, steps: int, config: Config) -> Path:
+    return save_weights(model, path, {**recipe, "steps": steps, "pairs": steps * config.data.batch})
+
+
+def _finished(checkpoint: Path, config: Config, weights: Path, recipe: dict) -> Path | None:
+    """The weights of a run that has made all its steps already; None where there is something left to train."""
+    state = AtomicCheckpointIO().load_checkpoint(checkpoint)
+    if state["global_step"] < config.train.steps:
+        return None
+    if weights.is_file() and recipe_of(weights).get("steps") == state["global_step"]:
+        return weights
+    model = LoFTR(config.model)  # a checkpoint's state_dict is the average, see EMAWeightAveraging
+    model.load_state_dict(
+        {k.removeprefix("model."): v for k, v in state["state_dict"].items() if k.startswith("model.")}
+    )
+    return _save(model, weights, recipe, state["global_step"], config)
 
 
 def _same_but_steps(path: Path, config: Config) -> None:
@@ -105,12 +126,6 @@ def _keep_log(folder: Path) -> None:
     log = folder / "metrics.csv"
     if log.is_file():
         log.rename(folder / f"metrics.{len(list(folder.glob('metrics.*.csv'))):03d}.csv")
-
-
-def _device(wanted: str) -> str:
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("train.device is cuda, but torch sees no GPU here; use auto or cpu")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def main(argv: list[str]) -> int:

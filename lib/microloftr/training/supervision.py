@@ -17,7 +17,7 @@ class Truth:
     points_1 (B, L0, 2): where each cell centre of image_0 lies in image_1, pixels, float64.
     cells_1 (B, L0): the one cell of image_1 that matches, −1 where there is none.
     unmatchable_0 (B, L0), unmatchable_1 (B, L1): cells whose centre the other image does not show. Cells that are
-    neither (their match went to a neighbour) count nowhere.
+    neither (their match went to a neighbour, or they lie on the rim beyond the last cell) count nowhere.
     """
 
     points_1: Tensor
@@ -55,5 +55,5 @@ def supervise(batch: PairBatch, stride: int = COARSE_STRIDE, beyond: float = 4.0
 def _outside(points: Tensor, images: Tensor, beyond: float) -> Tensor:
     height, width = images.shape[-2:]
     x, y = points[..., 0], points[..., 1]
-    inside = (x > -beyond) & (x < width - 1 + beyond) & (y > -beyond) & (y < height - 1 + beyond)
+    inside = (x >= -beyond) & (x <= width - 1 + beyond) & (y >= -beyond) & (y <= height - 1 + beyond)
     return ~inside

@@ -142,8 +142,7 @@ def draw_training(values: dict[str, Any]) -> Figure:
     labels = {"coarse": "coarse loss in nats", "accuracy": "share of true cells found"}
     for axis, (name, label) in zip(axes.flat, labels.items(), strict=True):
         steps, series = np.asarray(values["steps"]), np.asarray(values[name], dtype=float)
-        axis.plot(steps, series, color="#cccccc", linewidth=1)
-        axis.plot(*smoothed(steps, series), color="#555555", linewidth=3, label="training")
+        axis.plot(steps, series, color="#777777", linewidth=3, label="training")
         for level, run in values.get("validation", {}).items():
             colour = LEVEL_COLOURS[level]
             axis.plot(run["steps"], run[name], "o-", color=colour, linewidth=2.5, markersize=6, label=level)
@@ -154,14 +153,6 @@ def draw_training(values: dict[str, Any]) -> Figure:
     axes[0, 0].legend(fontsize=FONT - 1)
     _ticks(axes.flat)
     return figure
-
-
-def smoothed(steps: np.ndarray, series: np.ndarray, width: int = 15) -> tuple[np.ndarray, np.ndarray]:
-    """Running means of `width` values and the steps in their middle; short series as they are."""
-    if len(series) < 2 * width:
-        return steps, series
-    sums = np.concatenate(([0.0], series.cumsum()))
-    return steps[width // 2 : len(series) - width + width // 2 + 1], (sums[width:] - sums[:-width]) / width
 
 
 def draw_parameters(parts: dict[str, int]) -> Figure:

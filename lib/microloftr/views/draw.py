@@ -6,6 +6,7 @@ notebook or a table shows are drawn there (literate.attachments, microloftr.eval
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -19,9 +20,10 @@ from microloftr.data.fixed import fixed_pairs, split_atlas
 from microloftr.data.levels import LEVELS
 from microloftr.data.pairs import make_pairs
 from microloftr.errors import MicroLoFTRError, ParameterError
-from microloftr.images import read_image, read_planes
-from microloftr.matching import Matcher, MatcherOptions
+from microloftr.images import as_image, read_planes
+from microloftr.matching import MINIMUM_AGREEING, Matcher, MatcherOptions
 from microloftr.model.loftr import LoFTR
+from microloftr.model.presets import COARSE_STRIDE, FINE_STRIDE, as_dict
 from microloftr.model.weights import load_model, random_model, shipped
 from microloftr.registration.transform import Transform
 from microloftr.results import read_result, results_folder, write_result
@@ -82,12 +84,9 @@ def supervision_shapes(material: Material) -> dict[str, list[int]]:
 
 def draw_projections(_: Material) -> Figure:
     with as_file(files("microloftr.micrographs") / f"{demo.SOURCE}.jp2") as path:
-        projections = {
-            "grey (luma)": read_image(path),
-            "channel=0 (red)": read_image(path, channel=0),
-            "channel=2 (blue)": read_image(path, channel=2),
-        }
-        return data_figures.draw_images(read_planes(path).pixels, projections)
+        colour = read_planes(path).pixels
+    options = {"grey (luma)": {}, "channel=0 (red)": {"channel": 0}, "channel=2 (blue)": {"channel": 2}}
+    return data_figures.draw_images(colour, {title: as_image(colour, **given) for title, given in options.items()})
 
 
 def draw_losses(material: Material) -> Figure:
@@ -164,11 +163,25 @@ def draw_all(material: Material, folder: Path, names: Iterable[str], say: Callab
 
 def write_shapes(material: Material, folder: Path | None = None) -> Path:
     """results/shapes.json: the shapes of the trace and the parameters of every part, by preset."""
-    micro = {name: {"shape": shape} for name, shape in material.shapes.items()}
-    micro |= {"matches": material.shapes["points_1"][0], "parameters": parameters_of(material.model)}
+    preset = material.model.config.preset
+    traced = {name: {"shape": shape} for name, shape in material.shapes.items()}
+    traced |= {"matches": material.shapes["points_1"][0], "parameters": parameters_of(material.model)}
+    traced["config"] = as_dict(material.model.config)
     simple = random_model("one_conv")
     one_conv = {name: {"shape": shape} for name, shape in shapes_of(demo_case(simple, 0.0)).items()}
-    values = {material.model.config.preset: micro, "one_conv": one_conv | {"parameters": parameters_of(simple)}}
+    one_conv |= {"parameters": parameters_of(simple), "config": as_dict(simple.config)}
+    truth, (matches, _) = material.truth, material.matched
+    values = {
+        preset: traced,
+        "one_conv": one_conv,
+        "truth": {
+            "matched": int((truth.cells_1 >= 0).sum()),
+            "unmatchable_0": int(truth.unmatchable_0.sum()),
+            "unmatchable_1": int(truth.unmatchable_1.sum()),
+        },
+        "matcher": {**asdict(MatcherOptions()), "agreeing": MINIMUM_AGREEING, "matches": len(matches)},
+        "stride": {"coarse": COARSE_STRIDE, "fine": FINE_STRIDE},
+    }
     return write_result(SHAPES, values, command="python -m microloftr figures", seed=0, folder=folder)
 
 
