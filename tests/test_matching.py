@@ -96,9 +96,11 @@ def test_large_images_are_shrunk_and_points_keep_the_frame_as_read():
     assert np.median(np.abs(found.points_1 - (2 * found.points_0 + 0.5))) < 0.1
     pixels, scale = _shrunk(large, 130)
     assert max(pixels.shape) == 130
-    assert np.allclose(
-        _frame(scale) @ (0.5, 0.5, 1), (0.5 * scale[0] + (scale[0] - 1) / 2, 0.5 * scale[1] + (scale[1] - 1) / 2, 1)
-    )
+    spot, centre = blobs(150, 260, 1, seed=4)
+    small, scale = _shrunk(spot, 130)
+    y, x = np.mgrid[: small.shape[0], : small.shape[1]]
+    seen = np.array([(small * x).sum(), (small * y).sum()]) / small.sum()
+    assert np.allclose((_frame(scale) @ (*centre[0], 1))[:2], seen, atol=0.05)
 
 
 def test_a_second_look_is_taken_in_image_0_s_frame():
@@ -126,6 +128,8 @@ def test_names_and_options():
     assert Matcher.from_pretrained("random:one_conv", threshold=0.3).options.threshold == 0.3
     with pytest.raises(ParameterError, match="no option 'treshold'"):
         Matcher.from_pretrained("random:micro", treshold=0.3)
+    with pytest.raises(ParameterError, match="device is 'cudda'"):
+        Matcher.from_pretrained("random:micro", device="cudda")
     with pytest.raises(ParameterError, match=r"threshold is 1\.5"):
         Matcher.from_pretrained("random:micro", threshold=1.5)
     with pytest.raises(WeightsError, match="no weights named 'mikro'"):

@@ -106,7 +106,7 @@ def test_exchanging_the_images_transposes_the_confidence(model):
 
 
 def test_a_cell_s_field_of_view_is_centred_on_its_point(monkeypatch):
-    """Gradient of one place of each map with respect to the pixels: with even weights its centroid is that place's pixel.
+    """Gradient of one place of each map to the pixels: with even weights its centroid is that place's pixel.
 
     All weights and pixels are positive, so that no ReLU cuts anything: the whole network is linear here.
     """

@@ -65,7 +65,7 @@ def test_a_truth_half_a_pixel_off_would_be_seen(atlas):
 
 
 def test_the_local_displacement_is_part_of_the_truth(atlas):
-    """Pixels of image_1, looked up in image_0 by the truth, agree; without the displacement, or against it, they do not."""
+    """Looked up in image_0 by the truth, the pixels of image_1 agree; without the displacement, or against it, less."""
     indices = np.arange(4)
     parameters = draw_parameters(atlas, "easy", 5, indices, 144)
     field = np.random.default_rng(0).uniform(-3, 3, parameters.displacement.shape)

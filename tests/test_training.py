@@ -77,6 +77,17 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(source, tmp_path):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_a_finished_run_keeps_its_averaged_weights(source, tmp_path):
+    """Nothing is left to train, so nothing would average: the current weights must not take the average's place."""
+    path = run(source, tmp_path, "train.steps=4", "train.run=done", "train.average=0.5")
+    first = path.read_bytes()
+    assert run(source, tmp_path, "train.steps=4", "train.run=done", "train.average=0.5").read_bytes() == first
+    path.unlink()
+    again = load_file(run(source, tmp_path, "train.steps=4", "train.run=done", "train.average=0.5"))
+    path.write_bytes(first)
+    assert all(torch.equal(value, again[name]) for name, value in load_file(path).items())
+
+
 def test_the_record_joins_the_parts_of_a_run(source, tmp_path, monkeypatch):
     monkeypatch.setattr("microloftr.training.record.write_result", partial(write_result, folder=tmp_path / "results"))
     for steps in (10, 20):
@@ -116,6 +127,10 @@ def test_the_learning_rate_warms_up_stays_and_falls():
         ("data.crop=100", "data.crop is 100; it must be a multiple of 16"),
         ("data.mixture=nightmare", "must be one of train, easy"),
         ("train.precision=fp16", "must be bf16 or 32"),
+        ("train.seed=-1", "train.seed -1"),
+        ("train.average=2", "train.average is 2"),
+        ("train.device=tpu", "device is 'tpu'"),
+        ("hydra.job.name=x", "Hydra's own business"),
         ("train.init=nowhere", "no weights named 'nowhere'"),
     ],
 )

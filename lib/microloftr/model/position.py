@@ -1,7 +1,7 @@
 """Where a cell is: rotary position encoding in two dimensions (Su et al. 2021), for the self-attention.
 
 Queries and keys are turned by angles that grow with the cell's x and y, so their inner product (that of full attention)
-depends on the distance of two cells only: nothing is learned about absolute places and no table limits the image's size.
+tells the distance of two cells only: nothing is learned about absolute places, and no table limits the size.
 """
 
 import torch
