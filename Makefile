@@ -100,8 +100,10 @@ report: $(READY) ## tables and figures from results/
 	@$(PY) -m microloftr report
 
 .PHONY: notebooks
-notebooks: $(READY) ## build and run all notebooks
+notebooks: $(READY) ## build and run all notebooks, draw the vault's figures
 	@$(PY) -m literate build
+	@$(PY) -m microloftr figures
+	@$(PY) -m microloftr sheet
 
 .PHONY: vault
 vault: $(READY) ## fill the numbers of vault and README in, then check links and names

@@ -35,11 +35,11 @@ class TrainConfig:
     out: str = "runs"  # where the runs' folders lie
     init: str = "none"  # none, xfeat (its package), or the path or name of weights
     seed: int = 0
-    steps: int = 3000
+    steps: int = 2500
     lr: float = 6e-4
     backbone_lr: float = 3e-4
     warmup: int = 200
-    decay: int = 800  # the last steps, over which the learning rate falls to 1 % of itself
+    decay: int = 600  # the last steps, over which the learning rate falls to 1 % of itself
     weight_decay: float = 0.01
     clip: float = 1.0
     average: float = 0.998  # decay of the exponential average of the weights, which is what is validated and shipped

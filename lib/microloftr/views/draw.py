@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from microloftr.data import demo
 from microloftr.data.fixed import fixed_pairs, split_atlas
 from microloftr.data.levels import LEVELS
 from microloftr.data.pairs import make_pairs
@@ -34,13 +33,14 @@ from microloftr.views.case import Case, demo_case, parameters_of, shapes_of
 OUT = Path("docs_obsidian/attachments")
 LEVEL_INDEX = 2  # which fixed pair of each level is shown: the second of the stained sections
 TURNS, SHOWN_TURN = range(0, 360, 30), 150  # degrees
+TWO_STAINS = "brightfield_ihc_colon_fhl2_1"  # brown and blue: its channels differ to the eye
 SHAPES = "shapes"  # the record's name
 
 
 class Material:
     """What the figures are drawn from, each made when first asked for."""
 
-    def __init__(self, model: LoFTR, threshold: float = 0.2) -> None:
+    def __init__(self, model: LoFTR, threshold: float = MatcherOptions.threshold) -> None:
         self.model, self.threshold = model, threshold
 
     @cached_property
@@ -83,7 +83,7 @@ def supervision_shapes(material: Material) -> dict[str, list[int]]:
 
 
 def draw_projections(_: Material) -> Figure:
-    with as_file(files("microloftr.micrographs") / f"{demo.SOURCE}.jp2") as path:
+    with as_file(files("microloftr.micrographs") / f"{TWO_STAINS}.jp2") as path:
         colour = read_planes(path).pixels
     options = {"grey (luma)": {}, "channel=0 (red)": {"channel": 0}, "channel=2 (blue)": {"channel": 2}}
     return data_figures.draw_images(colour, {title: as_image(colour, **given) for title, given in options.items()})
