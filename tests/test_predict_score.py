@@ -18,7 +18,7 @@ from microloftr.evaluation.predict import load_predictions
 from microloftr.evaluation.protocols import FolderPairs, MadePairs, fingerprint, get_protocol, real_folder
 from microloftr.evaluation.score import score_pairs
 from microloftr.evaluation.summary import PairScore, summarise, summarise_groups
-from microloftr.evaluation.threshold import by_threshold
+from microloftr.evaluation.threshold import THRESHOLDS, by_threshold, choose
 from microloftr.images import as_image
 from microloftr.matches import Matches
 from microloftr.registration import families
@@ -401,6 +401,15 @@ def test_two_matchers_of_one_key_are_refused(folder, tmp_path):
 def test_predict_from_the_command_line(folder, tmp_path, capsys):
     assert predict.main(["--matcher", ORACLE, "--pairs", str(folder), "--out", str(tmp_path / "out")]) == 0
     assert load_predictions(capsys.readouterr().out.strip()).ids[0] == "pair/0"
+
+
+def test_the_chosen_threshold_fails_least_among_the_best():
+    scores = [0.5, 0.5, 0.595, 0.6, 0.599, 0.4]
+    failures = [0.0, 0.1, 0.3, 0.4, 0.2, 0.1]
+    rows = [{"auc_3": a, "failures": f} for a, f in zip(scores, failures, strict=True)]
+    chosen = choose({"easy": rows, "hard": rows})
+    assert chosen["best"] == THRESHOLDS[4]
+    assert chosen["mean_auc_3"] == scores
 
 
 def test_a_higher_threshold_keeps_fewer_of_the_same_matches():

@@ -35,7 +35,7 @@ class MatchesTwoImages(Protocol):
 class MatcherOptions:
     """How a Matcher works. Sides in pixels; `border` in coarse cells of 8 pixels."""
 
-    threshold: float = 0.2  # least confidence of a match
+    threshold: float = 0.1  # least confidence of a match; chosen on validation, results/threshold.json
     border: int = 0
     search: bool = True  # try quarter turns and match again after warping
     search_side: int = 320  # long side of the thumbnails
