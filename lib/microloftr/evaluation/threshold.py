@@ -44,14 +44,11 @@ def by_threshold(matcher: Any, pairs: Sequence[Any], thresholds: Sequence[float]
 
 
 def choose(levels: dict[str, list[dict[str, float]]], slack: float = 0.01) -> dict[str, Any]:
-    """The threshold that fails least among those whose AUC@3 px is within `slack` of the best, both averaged over levels."""
-    means = {
-        name: [
-            round(float(np.mean(column)), 4)
-            for column in zip(*([row[name] for row in rows] for rows in levels.values()))
-        ]
-        for name in ("auc_3", "failures")
-    }
+    """The threshold that fails least among those within `slack` of the best AUC@3 px, both averaged over the levels."""
+    means = {}
+    for name in ("auc_3", "failures"):
+        columns = zip(*([row[name] for row in rows] for rows in levels.values()), strict=True)
+        means[name] = [round(float(np.mean(column)), 4) for column in columns]
     good = [k for k, value in enumerate(means["auc_3"]) if value >= max(means["auc_3"]) - slack]
     best = min(good, key=lambda k: means["failures"][k])
     return {"best": THRESHOLDS[best], "mean_auc_3": means["auc_3"], "mean_failures": means["failures"]}

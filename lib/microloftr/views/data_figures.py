@@ -150,7 +150,8 @@ def draw_training(values: dict[str, Any]) -> Figure:
         axis.set_ylabel(label, fontsize=FONT)
         axis.set_ylim(0, 1 if name == "accuracy" else None)
         axis.grid(color="#dddddd", linewidth=0.6)
-    axes[0, 0].legend(fontsize=FONT - 1)
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=5, fontsize=FONT - 1, frameon=False)
     _ticks(axes.flat)
     return figure
 
