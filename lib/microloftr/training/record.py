@@ -65,6 +65,7 @@ def main(argv: list[str]) -> int:
     if weights.is_file():
         values["recipe"] = recipe_of(weights)
     config = yaml.safe_load((arguments.folder / "config.yaml").read_text(encoding="utf-8"))
+    config["train"].pop("out", None)  # where the run lay on somebody's disk is nobody's business
     values["config"] = config
     command = values.get("recipe", {}).get("command", "python -m microloftr train")
     path = write_result(
