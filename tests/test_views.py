@@ -213,7 +213,7 @@ def test_curves_and_bars_are_the_numbers(case):
     for axes, name in zip(figure.axes, ("coarse", "accuracy"), strict=True):
         for line in axes.lines:
             assert line.get_xdata().tolist() == [10, 20] and list(line.get_ydata()) == run[name]
-    assert [text.get_text() for text in figure.axes[0].get_legend().texts] == ["training", "hard"]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["training", "hard"]
     losses = data_figures.draw_losses(np.array([-2.0, -4.0]), 7.5)
     assert losses.axes[1].lines[0].get_xdata()[0] == 7.5 and losses.axes[1].lines[1].get_xdata()[0] == 3.0
     parts = parameters_of(case.model)
