@@ -7,7 +7,8 @@ import torch
 from microloftr.errors import ParameterError, WeightsError
 from microloftr.matches import Matches
 from microloftr.matching import Matcher, MatcherOptions, _frame, _shrunk, _unturn
-from microloftr.model.loftr import MatchedPoints
+from microloftr.model.presets import PRESETS
+from microloftr.model.trace import MatchedPoints
 
 
 def blobs(height: int, width: int, count: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +25,7 @@ class KnownModel(torch.nn.Module):
 
     def __init__(self, find) -> None:
         super().__init__()
-        self.find, self.calls = find, []
+        self.find, self.calls, self.config = find, [], PRESETS["micro"]
 
     def forward(self, image_0, image_1, threshold, border):
         points_0, points_1 = self.find(image_0[0, 0].numpy(), image_1[0, 0].numpy())

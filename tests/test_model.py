@@ -67,13 +67,13 @@ def test_forward_is_the_trace_s_matches_and_leaves_nothing_behind(model):
 
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_no_sample_of_a_batch_sees_another(preset):
-    """Batch normalisation, as published, ties all samples of a batch together in training."""
+    """But in `loftr`: its batch normalisation ties all samples of a batch together in training."""
     model = stirred(preset).train()
     image_0, image_1 = images(3, 64, 64).requires_grad_(), images(3, 64, 64, 1).requires_grad_()
     model.trace(image_0, image_1, 0.0).log_confidence[1].sum().backward()
     for gradient in (image_0.grad, image_1.grad):
-        assert gradient[0].abs().max() == 0
-        assert gradient[2].abs().max() == 0
+        assert (gradient[0].abs().max() > 0) == (preset == "loftr")
+        assert (gradient[2].abs().max() > 0) == (preset == "loftr")
         assert gradient[1].abs().max() > 0
 
 
@@ -94,7 +94,7 @@ def test_exchanging_the_images_transposes_the_confidence(model):
         assert torch.allclose(there, back.transpose(1, 2), atol=1e-4)
         assert not torch.allclose(there, back, atol=1e-2)
         # the published order, on the same layers
-        encoded = model.encode(image_0, image_1)
+        encoded = model.encode(*model.pyramids(image_0, image_1))
         x_0, x_1 = (p.eighth.flatten(2).transpose(1, 2) for p in (encoded.pyramid_0, encoded.pyramid_1))
         layer = model.transformer.cross_layers[0]
         published_0 = layer(x_0, x_1)
@@ -236,6 +236,9 @@ def planted(offset: tuple[int, int], fine: int = 16, size: int = 40):
     return fine_0, torch.roll(fine_0, (offset[1], offset[0]), (2, 3))
 
 
+GRID = torch.zeros(1, 8, 10, 10)  # stands for the coarse maps, whose width alone is read
+
+
 @pytest.mark.parametrize("offset", [(0, 0), (2, -1), (-3, 2)])
 def test_the_peak_finds_a_planted_shift(offset):
     refinement = Refinement(16, 9)
@@ -244,7 +247,7 @@ def test_the_peak_finds_a_planted_shift(offset):
     fine_0, fine_1 = planted(offset)
     cells = torch.tensor([22, 33])
     matches = CoarseMatches(torch.zeros(2, dtype=torch.long), cells, cells, torch.ones(2))
-    found = refinement(fine_0, fine_1, matches, (10, 10))
+    found = refinement(fine_0, fine_1, GRID, GRID, matches)
     assert torch.allclose(found.offset, torch.tensor(offset, dtype=torch.float32) * 2, atol=0.2)
     assert found.peak.tolist() == [[2.0 * offset[0], 2.0 * offset[1]]] * 2
 
@@ -253,7 +256,7 @@ def test_places_outside_the_image_have_no_probability():
     refinement = Refinement(16, 9)
     fine_0, fine_1 = planted((0, 0))
     corner = CoarseMatches(torch.zeros(1, dtype=torch.long), torch.tensor([0]), torch.tensor([0]), torch.ones(1))
-    heat = refinement(fine_0, fine_1, corner, (10, 10)).log_heat.detach().exp().view(9, 9)
+    heat = refinement(fine_0, fine_1, GRID, GRID, corner).log_heat.detach().exp().view(9, 9)
     assert heat[:4].max() == 0
     assert heat[:, :4].max() == 0
     assert heat.sum() == pytest.approx(1, abs=1e-5)

@@ -6,7 +6,7 @@ transform. Image_1 is warped by it and matched again where the two images overla
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,9 @@ from microloftr.device import choose_device
 from microloftr.errors import ParameterError, WeightsError
 from microloftr.images import Image, as_image, resize
 from microloftr.matches import Matches
-from microloftr.model.loftr import LoFTR, MatchedPoints
+from microloftr.model.loftr import LoFTR
+from microloftr.model.published import RELEASES, load_published, load_release
+from microloftr.model.trace import MatchedPoints
 from microloftr.model.weights import load_model, random_model, shipped
 
 MINIMUM_AGREEING = 8
@@ -35,14 +37,14 @@ class MatchesTwoImages(Protocol):
 class MatcherOptions:
     """How a Matcher works. Sides in pixels; `border` in coarse cells of 8 pixels."""
 
-    threshold: float = 0.1  # least confidence of a match; chosen on validation, results/threshold.json
+    threshold: float | None = None  # least confidence of a match; None: what the model's configuration says
     border: int = 0
     search: bool = True  # try quarter turns and match again after warping
     search_side: int = 320  # long side of the thumbnails
     long_side: int = 800  # larger images are shrunk to this before matching; points come back in pixels as read
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold < 1:
+        if self.threshold is not None and not 0 <= self.threshold < 1:
             raise ParameterError(f"threshold is {self.threshold}; it must be at least 0 and below 1")
         if self.border < 0 or min(self.search_side, self.long_side) < 64:
             raise ParameterError("border must be 0 or more, and search_side and long_side at least 64 pixels")
@@ -57,17 +59,23 @@ class Matcher:
     def __init__(self, model: LoFTR, options: MatcherOptions | None = None, device: str = "auto") -> None:
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
-        self.options = options or MatcherOptions()
+        options = options or MatcherOptions()
+        self.options = options if options.threshold is not None else replace(options, threshold=model.config.threshold)
 
     @classmethod
     def from_pretrained(cls, name: str = "micro", device: str = "auto", **options) -> MatchesTwoImages:
-        """A matcher by name: shipped weights, a .safetensors file, "random:PRESET", or a dotted name of your own.
+        """A matcher by name: shipped weights, a .safetensors file, the published "loftr-outdoor" or "loftr-indoor"
+        (fetched the first time) or a .ckpt file of that layout, "random:PRESET", or a dotted name of your own.
 
         Options are those of MatcherOptions. Raises WeightsError or ParameterError.
         """
         chosen = _options(options)
         if name.startswith("random:"):
             return cls(random_model(name.removeprefix("random:")), chosen, device)
+        if name in RELEASES:
+            return cls(load_release(name), chosen, device)
+        if name.endswith(".ckpt"):
+            return cls(load_published(name, RELEASES["loftr-outdoor"].config), chosen, device)
         if name.endswith(".safetensors") or Path(name).is_file():
             return cls(load_model(name), chosen, device)
         if "." in name:
@@ -123,16 +131,14 @@ class Matcher:
         )
 
     def _points(self, pixels_0: np.ndarray, pixels_1: np.ndarray, threshold: float | None = None) -> MatchedPoints:
-        """One forward pass; NumPy float64 arrays in the pixels given."""
+        """One forward pass; NumPy float64 arrays in the pixels given, whose centres are whole numbers."""
         images = (torch.from_numpy(p)[None, None].to(self.device) for p in (pixels_0, pixels_1))
         with torch.inference_mode():
             found = self.model(*images, self.options.threshold if threshold is None else threshold, self.options.border)
-        return MatchedPoints(
-            *(
-                getattr(found, name).double().cpu().numpy()
-                for name in ("batch_index", "points_0", "points_1", "coarse_points_1", "confidence")
-            )
-        )
+        arrays = {field.name: getattr(found, field.name).double().cpu().numpy() for field in fields(found)}
+        for name in ("points_0", "points_1", "coarse_points_1"):
+            arrays[name] -= self.model.config.pixel_centre
+        return MatchedPoints(**arrays)
 
 
 def _similarity(points_0: np.ndarray, points_1: np.ndarray) -> tuple[np.ndarray | None, int]:

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 class Pyramid:
     """Feature maps of one batch of images, h×w the coarse grid (ceil(H/8), ceil(W/8))."""
 
-    half: Tensor | None  # (B, 24, ceil(H/2), ceil(W/2)); None where there is no refinement
-    quarter: Tensor | None  # (B, 24, ceil(H/4), ceil(W/4))
+    half: Tensor | None  # (B, 24 or 128, ceil(H/2), ceil(W/2)); None where there is no refinement
+    quarter: Tensor | None  # (B, 24 or 196, ceil(H/4), ceil(W/4))
     eighth: Tensor  # (B, C, h, w)
 
 

@@ -1,4 +1,8 @@
-"""Which coarse cell of image_0 shows the same place as which of image_1: a dual softmax and mutual nearest cells."""
+"""Which coarse cell of image_0 shows the same place as which of image_1: a dual softmax, then mutual nearest cells.
+
+LoFTR §3.3, in the paper's letters: S is `similarity`, τ `TEMPERATURE`, P_c the confidence matrix (here its logarithm),
+θ_c `threshold`, and (ĩ, j̃) ∈ M_c are cells_0 and cells_1.
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+MASKED = -1e9  # similarity of cells that are padding
 
 
 @dataclass(frozen=True)
@@ -18,56 +24,80 @@ class CoarseMatches:
     confidence: Tensor
 
 
-class CoarseMatching(nn.Module):
-    """Log confidences of all pairs of cells.
+@dataclass(frozen=True)
+class Confidence:
+    """How sure the model is of every pair of cells, in logarithms, and of each cell that it has a match at all."""
 
-    log P = log softmax over image_1's cells + log softmax over image_0's cells (LoFTR, eq. 3) + log of each cell's
-    matchability (LightGlue, eq. 8), which lets a cell say that the other image does not show it. The similarity is
-    the cosine times a learned scale; it starts at `SCALE`, flat enough that the loss begins near ln L0 + ln L1.
-    """
+    log_confidence: Tensor  # (B, L0, L1)
+    matchability_0: Tensor | None = None  # (B, L0) logits; None as published
+    matchability_1: Tensor | None = None  # (B, L1)
 
-    SCALE = 12.0
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.project = nn.Linear(dim, dim, bias=False)
-        self.matchability = nn.Linear(dim, 1)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(self.SCALE)))
-        nn.init.eye_(self.project.weight)
-        nn.init.zeros_(self.matchability.weight)
-        nn.init.constant_(self.matchability.bias, 1.0)  # about 3/4 of the cells of a training pair are matchable
+class DualSoftmax(nn.Module):
+    """The published form: P_c(i, j) = softmax(S(i, ·))_j · softmax(S(·, j))_i, S(i, j) = ⟨x_i, x_j⟩ / (C·τ)."""
 
-    def forward(self, coarse_0: Tensor, coarse_1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coarse maps (B, C, h, w) → log confidence (B, L0, L1) and matchability logits (B, L0), (B, L1)."""
-        x_0, x_1 = (x.flatten(2).transpose(1, 2).float() for x in (coarse_0, coarse_1))  # (B, L, C)
-        similarity = self.log_scale.exp() * (
-            F.normalize(self.project(x_0), dim=-1) @ F.normalize(self.project(x_1), dim=-1).transpose(1, 2)
-        )
-        logits_0, logits_1 = self.matchability(x_0)[..., 0], self.matchability(x_1)[..., 0]
-        log_confidence = similarity.log_softmax(2) + similarity.log_softmax(1)
-        log_confidence += F.logsigmoid(logits_0)[:, :, None]  # in place: these matrices are what takes the memory
-        log_confidence += F.logsigmoid(logits_1)[:, None, :]
-        return log_confidence, logits_0, logits_1
+    TEMPERATURE = 0.1
+
+    def forward(
+        self, coarse_0: Tensor, coarse_1: Tensor, mask_0: Tensor | None = None, mask_1: Tensor | None = None
+    ) -> Confidence:
+        """Coarse maps (B, C, h, w), masks (B, L) → Confidence."""
+        x_0, x_1 = (tokens(x) / x.shape[1] ** 0.5 for x in (coarse_0, coarse_1))
+        return Confidence(dual_log_softmax(x_0 @ x_1.transpose(1, 2) / self.TEMPERATURE, mask_0, mask_1))
+
+
+def dual_log_softmax(similarity: Tensor, mask_0: Tensor | None = None, mask_1: Tensor | None = None) -> Tensor:
+    """log softmax over image_1's cells + log softmax over image_0's cells; −inf where a cell is padding."""
+    padding = None
+    if mask_0 is not None or mask_1 is not None:
+        padding = torch.zeros_like(similarity, dtype=torch.bool)
+        if mask_0 is not None:
+            padding |= ~mask_0[:, :, None]
+        if mask_1 is not None:
+            padding |= ~mask_1[:, None, :]
+        similarity = similarity.masked_fill(padding, MASKED)
+    log_confidence = similarity.log_softmax(2) + similarity.log_softmax(1)
+    return log_confidence if padding is None else log_confidence.masked_fill(padding, -math.inf)
 
 
 def select(
-    log_confidence: Tensor, shape_0: tuple[int, int], shape_1: tuple[int, int], threshold: float, border: int = 0
+    log_confidence: Tensor,
+    shape_0: tuple[int, int],
+    shape_1: tuple[int, int],
+    threshold: float,
+    border: int = 0,
+    mask_0: Tensor | None = None,
+    mask_1: Tensor | None = None,
 ) -> CoarseMatches:
-    """Mutual nearest cells above `threshold`, none within `border` cells of an edge; empty where there are none.
+    """M_c: mutual nearest cells above `threshold`, none within `border` cells of an edge or of padding.
 
     Each cell of either image is in one match at most, ties included: of equal confidences the first counts.
     """
     best_0, cells_1 = log_confidence.max(2)  # (B, L0)
     nearest_0 = log_confidence.argmax(1)  # (B, L1)
-    cells_0 = torch.arange(cells_1.shape[1], device=cells_1.device)
-    chosen = (nearest_0.gather(1, cells_1) == cells_0) & (best_0 > math.log(max(threshold, 1e-30)))
-    chosen = chosen & inner(shape_0, border, cells_0) & inner(shape_1, border, cells_1)
+    mutual = nearest_0.gather(1, cells_1) == torch.arange(cells_1.shape[1], device=cells_1.device)
+    chosen = mutual & (best_0 > (math.log(threshold) if threshold > 0 else -math.inf))
+    if border:
+        chosen &= inner(shape_0, border, mask_0, chosen.device)
+        chosen &= inner(shape_1, border, mask_1, chosen.device).expand(len(chosen), -1).gather(1, cells_1)
     batch_index, cells_0 = chosen.nonzero(as_tuple=True)
     return CoarseMatches(batch_index, cells_0, cells_1[chosen], best_0[chosen].exp())
 
 
-def inner(shape: tuple[int, int], border: int, cells: Tensor) -> Tensor:
-    """Whether flat cells lie at least `border` cells from every edge of an h×w grid."""
-    height, width = shape
-    row, column = cells // width, cells % width
-    return (row >= border) & (row < height - border) & (column >= border) & (column < width - border)
+def inner(
+    shape: tuple[int, int], border: int, mask: Tensor | None = None, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Which cells (1 or B, L) of an h×w grid lie at least `border` cells from every edge and from padding."""
+    mask = torch.ones(1, *shape, device=device) if mask is None else mask.unflatten(1, shape).float()
+    outside = F.pad(1 - mask, (border,) * 4, value=1.0)
+    return F.max_pool2d(outside, 2 * border + 1, 1).flatten(1) == 0
+
+
+def tokens(maps: Tensor) -> Tensor:
+    """Maps (B, C, h, w) → cells (B, L, C), in float32 at least."""
+    return precise(maps.flatten(2).transpose(1, 2))
+
+
+def precise(x: Tensor) -> Tensor:
+    """In float32 at least, also where the network runs in half precision: a softmax over many needs its digits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

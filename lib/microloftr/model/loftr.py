@@ -1,99 +1,104 @@
-"""The line put together: two images in, matched points out, in five steps."""
+"""The line put together: two images in, matched points out, in five steps (LoFTR, Sun et al., CVPR 2021, §3).
 
-from dataclasses import dataclass
+The paper's letters: F̃ are the coarse and F̂ the fine maps of the backbone; coarse_0 and coarse_1 are F̃_tr, after the
+transformer; P_c the confidence matrix; M_c `coarse_matches`; M_f `matches`. The preset `loftr` is the published one;
+`micro` is the same line of other parts.
+"""
 
 import torch
 from torch import Tensor, nn
 
 from microloftr.geometry import cell_points
-from microloftr.model.backbone import MicroBackbone, OneConvBackbone, Pyramid
-from microloftr.model.coarse_matching import CoarseMatches, CoarseMatching, select
+from microloftr.model import parts
+from microloftr.model.backbone import Pyramid
+from microloftr.model.coarse_matching import CoarseMatches, Confidence, select
 from microloftr.model.presets import COARSE_STRIDE, ModelConfig
-from microloftr.model.refinement import FineFeatures, Refined, Refinement
-from microloftr.model.transformer import Transformer
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Both images after the transformer; fine maps are None where there is no refinement."""
-
-    pyramid_0: Pyramid
-    pyramid_1: Pyramid
-    coarse_0: Tensor  # (B, C, h0, w0)
-    coarse_1: Tensor
-    fine_0: Tensor | None  # (B, F, H0/2, W0/2)
-    fine_1: Tensor | None
-
-
-@dataclass(frozen=True)
-class MatchedPoints:
-    """M matches of a batch, in pixels of the images given."""
-
-    batch_index: Tensor  # (M,)
-    points_0: Tensor  # (M, 2) x, y
-    points_1: Tensor  # (M, 2)
-    coarse_points_1: Tensor  # (M, 2) before refinement
-    confidence: Tensor  # (M,)
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Every stage's result of one forward pass."""
-
-    encoded: Encoded
-    log_confidence: Tensor  # (B, L0, L1)
-    matchability_0: Tensor  # (B, L0) logits
-    matchability_1: Tensor
-    coarse_matches: CoarseMatches
-    refined: Refined | None
-    matches: MatchedPoints
+from microloftr.model.refinement import Refined
+from microloftr.model.trace import Encoded, MatchedPoints, Trace
 
 
 class LoFTR(nn.Module):
-    """Detector-free matching of two images after LoFTR (Sun et al., CVPR 2021), as `config` puts it together."""
+    """Detector-free matching of two images, as `config` puts it together."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = (MicroBackbone if config.backbone == "micro" else OneConvBackbone)(config.dim)
-        self.transformer = Transformer(config.dim, config.heads, config.layers, config.attention)
-        self.coarse_matching = CoarseMatching(config.dim)
-        self.fine_features = FineFeatures(config.dim, config.fine_dim) if config.window else None
-        self.refinement = Refinement(config.fine_dim, config.window) if config.window else None
+        self.backbone = parts.backbone(config)
+        self.transformer = parts.transformer(config)
+        self.coarse_matching = parts.coarse_matching(config)
+        self.fine_features = parts.fine_features(config)
+        self.refinement = parts.refinement(config)
 
-    def forward(self, image_0: Tensor, image_1: Tensor, threshold: float = 0.2, border: int = 0) -> MatchedPoints:
-        """Images (B, 1, H0, W0) and (B, 1, H1, W1) in 0..1, any sizes → matches above `threshold`."""
-        return self.trace(image_0, image_1, threshold, border).matches
+    def forward(
+        self,
+        image_0: Tensor,
+        image_1: Tensor,
+        threshold: float = 0.2,
+        border: int = 0,
+        mask_0: Tensor | None = None,
+        mask_1: Tensor | None = None,
+    ) -> MatchedPoints:
+        """Images (B, 1, H0, W0) and (B, 1, H1, W1) in 0..1, any sizes → matches above `threshold`.
 
-    def trace(self, image_0: Tensor, image_1: Tensor, threshold: float = 0.2, border: int = 0) -> Trace:
+        Masks (B, H0, W0) and (B, H1, W1) are False where an image is padding: no cell there takes part.
+        """
+        return self.trace(image_0, image_1, threshold, border, mask_0, mask_1).matches
+
+    def trace(
+        self,
+        image_0: Tensor,
+        image_1: Tensor,
+        threshold: float = 0.2,
+        border: int = 0,
+        mask_0: Tensor | None = None,
+        mask_1: Tensor | None = None,
+    ) -> Trace:
         """The same as `forward`, with every stage's result."""
-        encoded = self.encode(image_0, image_1)
-        log_confidence, matchability_0, matchability_1 = self.coarse_matching(encoded.coarse_0, encoded.coarse_1)
-        shape_0, shape_1 = encoded.coarse_0.shape[-2:], encoded.coarse_1.shape[-2:]
-        coarse = select(log_confidence, shape_0, shape_1, threshold, border)
-        refined = self.refine(encoded, coarse)
-        matches = to_points(coarse, refined, shape_0[1], shape_1[1])
-        return Trace(encoded, log_confidence, matchability_0, matchability_1, coarse, refined, matches)
+        pyramid_0, pyramid_1 = self.pyramids(image_0, image_1)  # 1. local features
+        encoded = self.encode(pyramid_0, pyramid_1, mask_0, mask_1)  # 2. the cells of both images look at each other
+        confidence = self.match_cells(encoded)  # 3. how sure of which pair of cells
+        shapes = encoded.coarse_0.shape[-2:], encoded.coarse_1.shape[-2:]
+        coarse_matches = select(
+            confidence.log_confidence, *shapes, threshold, border, encoded.mask_0, encoded.mask_1
+        )  # 4. one cell each
+        refined = self.refine(encoded, coarse_matches)  # 5. sub-pixel
+        matches = to_points(coarse_matches, refined, shapes[0][1], shapes[1][1])
+        return Trace(
+            encoded,
+            confidence.log_confidence,
+            confidence.matchability_0,
+            confidence.matchability_1,
+            coarse_matches,
+            refined,
+            matches,
+        )
 
-    def encode(self, image_0: Tensor, image_1: Tensor) -> Encoded:
-        """Backbone (both images at once where their sizes agree), transformer, fine features."""
+    def pyramids(self, image_0: Tensor, image_1: Tensor) -> tuple[Pyramid, Pyramid]:
+        """Backbone: both images at once where their sizes agree, else one after the other."""
         if image_0.shape == image_1.shape:
-            both = self.backbone(torch.cat((image_0, image_1)))
-            pyramid_0, pyramid_1 = _halves(both)
-        else:
-            pyramid_0, pyramid_1 = self.backbone(image_0), self.backbone(image_1)
-        coarse_0, coarse_1 = self.transformer(pyramid_0.eighth, pyramid_1.eighth)
+            return _halves(self.backbone(torch.cat((image_0, image_1))))
+        return self.backbone(image_0), self.backbone(image_1)
+
+    def encode(
+        self, pyramid_0: Pyramid, pyramid_1: Pyramid, mask_0: Tensor | None = None, mask_1: Tensor | None = None
+    ) -> Encoded:
+        """Transformer over the coarse maps, and fine maps for the refinement. Masks (B, H, W) as in `forward`."""
+        mask_0, mask_1 = _cell_mask(mask_0), _cell_mask(mask_1)
+        coarse_0, coarse_1 = self.transformer(pyramid_0.eighth, pyramid_1.eighth, mask_0, mask_1)
         fine_0 = fine_1 = None
-        if self.fine_features is not None:
+        if self.refinement is not None:
             fine_0, fine_1 = self.fine_features(coarse_0, pyramid_0), self.fine_features(coarse_1, pyramid_1)
-        return Encoded(pyramid_0, pyramid_1, coarse_0, coarse_1, fine_0, fine_1)
+        return Encoded(pyramid_0, pyramid_1, coarse_0, coarse_1, fine_0, fine_1, mask_0, mask_1)
+
+    def match_cells(self, encoded: Encoded) -> Confidence:
+        """Confidences of all pairs of cells."""
+        return self.coarse_matching(encoded.coarse_0, encoded.coarse_1, encoded.mask_0, encoded.mask_1)
 
     def refine(self, encoded: Encoded, matches: CoarseMatches) -> Refined | None:
         """Sub-pixel offsets of matched cells; None where the preset has no refinement."""
         if self.refinement is None:
             return None
-        widths = encoded.coarse_0.shape[-1], encoded.coarse_1.shape[-1]
-        return self.refinement(encoded.fine_0, encoded.fine_1, matches, widths)
+        return self.refinement(encoded.fine_0, encoded.fine_1, encoded.coarse_0, encoded.coarse_1, matches)
 
 
 def to_points(matches: CoarseMatches, refined: Refined | None, width_0: int, width_1: int) -> MatchedPoints:
@@ -102,6 +107,11 @@ def to_points(matches: CoarseMatches, refined: Refined | None, width_0: int, wid
     coarse_1 = cell_points(matches.cells_1, width_1, COARSE_STRIDE)
     points_1 = coarse_1 if refined is None else coarse_1 + refined.offset
     return MatchedPoints(matches.batch_index, points_0, points_1, coarse_1, matches.confidence)
+
+
+def _cell_mask(mask: Tensor | None) -> Tensor | None:
+    """Mask (B, H, W) → (B, L): a cell is what the pixel at its centre is."""
+    return None if mask is None else mask[:, ::COARSE_STRIDE, ::COARSE_STRIDE].flatten(1).bool()
 
 
 def _halves(pyramid: Pyramid) -> tuple[Pyramid, Pyramid]:

@@ -1,8 +1,8 @@
-"""From matched cells to sub-pixel points: a window of fine features around each cell of image_1 is searched.
+"""From matched cells to sub-pixel points, as `micro` does it: a window around each cell of image_1 is searched.
 
-The published form takes the expectation over the whole window, whose far mass pulls every offset to the centre. Here a
-pixel-level pick comes first (Efficient LoFTR's finding), then the expectation over its 3×3 neighbours and a small
-learned correction.
+The published form (expectation.py) takes the expectation over the whole window, whose far mass pulls every offset to
+the centre. Here a pixel-level pick comes first (Efficient LoFTR's finding), then the expectation over its 3×3
+neighbours and a small learned correction.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from microloftr.model.backbone import Conv, Pyramid, upsample
-from microloftr.model.coarse_matching import CoarseMatches
+from microloftr.model.coarse_matching import CoarseMatches, precise
 from microloftr.model.presets import COARSE_STRIDE, FINE_STRIDE
 
 OUTSIDE = -1e4  # logit of places outside the image
@@ -26,6 +26,8 @@ class Refined:
     offset: Tensor  # (M, 2) pixels from the centre of the cell of image_1
     log_heat: Tensor  # (M, W²) log probabilities over the window
     peak: Tensor  # (M, 2) the window's best place alone, pixels from the centre
+    windows_0: Tensor  # (M, W², F) what is compared; (M, 1, F) where the window of image_0 is its centre alone
+    windows_1: Tensor  # (M, W², F)
 
 
 class FineFeatures(nn.Module):
@@ -59,16 +61,18 @@ class Refinement(nn.Module):
         nn.init.zeros_(self.correct[-1].weight)
         nn.init.zeros_(self.correct[-1].bias)
 
-    def forward(self, fine_0: Tensor, fine_1: Tensor, matches: CoarseMatches, widths: tuple[int, int]) -> Refined:
-        """Fine maps (B, F, H/2, W/2), M matched cells, widths of both coarse grids → Refined.
+    def forward(
+        self, fine_0: Tensor, fine_1: Tensor, coarse_0: Tensor, coarse_1: Tensor, matches: CoarseMatches
+    ) -> Refined:
+        """Fine maps (B, F, H/2, W/2), coarse maps (B, C, h, w), M matched cells → Refined.
 
         Places of the window outside image_1 have probability 0; nothing is padded.
         """
-        points_0 = _fine_cells(matches.cells_0, widths[0])
-        points_1 = _fine_cells(matches.cells_1, widths[1])
-        centre_0 = fine_0[matches.batch_index, :, points_0[:, 1], points_0[:, 0]].float()  # (M, F)
-        windows_1, inside = gather_windows(fine_1, matches.batch_index, points_1, self.window)  # (M, W², F)
-        centre_0, windows_1 = F.normalize(centre_0, dim=-1), F.normalize(windows_1.float(), dim=-1)
+        centres_0 = fine_cells(matches.cells_0, coarse_0.shape[-1])
+        centres_1 = fine_cells(matches.cells_1, coarse_1.shape[-1])
+        centre_0 = fine_0[matches.batch_index, :, centres_0[:, 1], centres_0[:, 0]]  # (M, F)
+        windows_1, inside = gather_windows(fine_1, matches.batch_index, centres_1, self.window)  # (M, W², F)
+        centre_0, windows_1 = (F.normalize(precise(x), dim=-1) for x in (centre_0, windows_1))
         similarity = (windows_1 @ centre_0[:, :, None])[..., 0] * self.log_scale.exp()
         log_heat = similarity.masked_fill(~inside, OUTSIDE).log_softmax(1)
         return self.pick(log_heat, centre_0, windows_1)
@@ -90,7 +94,8 @@ class Refinement(nn.Module):
         seen = windows_1[torch.arange(len(best), device=best.device), best]
         relative = (local - local[:, 4:5]).clamp(min=-10)
         correction = self.correct(torch.cat((centre_0, seen, relative), 1)).tanh()
-        return Refined((peak + expected + correction) * FINE_STRIDE, log_heat, peak * FINE_STRIDE)
+        offset = (peak + expected + correction) * FINE_STRIDE
+        return Refined(offset, log_heat, peak * FINE_STRIDE, centre_0[:, None], windows_1)
 
 
 def gather_windows(fine: Tensor, batch_index: Tensor, centres: Tensor, side: int) -> tuple[Tensor, Tensor]:
@@ -104,7 +109,7 @@ def gather_windows(fine: Tensor, batch_index: Tensor, centres: Tensor, side: int
     return fine.permute(0, 2, 3, 1).reshape(-1, fine.shape[1])[flat], inside
 
 
-def _fine_cells(cells: Tensor, width: int) -> Tensor:
+def fine_cells(cells: Tensor, width: int) -> Tensor:
     """Fine cells (M, 2), x then y, on which the centres of flat coarse cells lie."""
     ratio = COARSE_STRIDE // FINE_STRIDE
     return torch.stack((cells % width, cells // width), -1) * ratio

@@ -34,8 +34,11 @@ def save_weights(model: LoFTR, path: str | Path, recipe: dict, dtype: torch.dtyp
     return Path(path)
 
 
-def load_model(path: str | Path) -> LoFTR:
-    """The model that a weights file describes, in float32, ready to match. Raises WeightsError."""
+def load_model(path: str | Path, wanted: ModelConfig | None = None) -> LoFTR:
+    """The model that a weights file describes, in float32, ready to match; refused where `wanted` is another.
+
+    Raises WeightsError.
+    """
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}; give a .safetensors file or the name of a preset")
@@ -46,13 +49,25 @@ def load_model(path: str | Path) -> LoFTR:
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise WeightsError(f"{path} holds no weights of this package ({error.__class__.__name__})") from error
     try:
-        model = LoFTR(model_config(config))
+        model = LoFTR(_same(path, model_config(config), wanted))
         model.load_state_dict(tensors)
     except (RuntimeError, TypeError) as error:
         raise WeightsError(
             f"{path} does not fit its own configuration: {str(error).splitlines()[-1].strip()}"
         ) from error
     return model.eval()
+
+
+def _same(path: Path, config: ModelConfig, wanted: ModelConfig | None) -> ModelConfig:
+    """The weights' configuration; WeightsError naming the first difference where another one is wanted."""
+    if wanted is not None and config != wanted:
+        there, asked = as_dict(config), as_dict(wanted)
+        name = next(name for name in asked if asked[name] != there[name])
+        raise WeightsError(
+            f"the weights {path.stem} belong to another model: their model.{name} is {there[name]!r}, not "
+            f"{asked[name]!r} as the configuration asks for"
+        )
+    return config
 
 
 def recipe_of(path: str | Path) -> dict:
@@ -85,12 +100,7 @@ def initial_model(config: ModelConfig, init: str) -> LoFTR:
             )
         from_xfeat(model.backbone, _xfeat_weights())
         return model
-    model = load_model(init if init.endswith(".safetensors") else shipped(init))
-    if model.config != config:
-        raise WeightsError(
-            f"the weights {init} belong to another model than the configuration asks for: {model.config}, not {config}"
-        )
-    return model.train()
+    return load_model(init if init.endswith(".safetensors") else shipped(init), config).train()
 
 
 def _xfeat_weights() -> dict[str, torch.Tensor]:

@@ -45,16 +45,14 @@ def pair_loss(
     truth = supervise(batch)
     device = batch.images_0.device
     with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-        encoded = model.encode(batch.images_0, batch.images_1)
-    log_confidence, logits_0, logits_1 = model.coarse_matching(encoded.coarse_0, encoded.coarse_1)
-    parts = {
-        "coarse": coarse_loss(log_confidence, truth.cells_1),
-        "matchability": (
-            matchability_loss(logits_0, truth.unmatchable_0) + matchability_loss(logits_1, truth.unmatchable_1)
-        )
-        / 2,
-    }
-    loss = weights.coarse * parts["coarse"] + weights.matchability * parts["matchability"]
+        encoded = model.encode(*model.pyramids(batch.images_0, batch.images_1))
+    confidence = model.match_cells(encoded)
+    parts = {"coarse": coarse_loss(confidence.log_confidence, truth.cells_1)}
+    loss = weights.coarse * parts["coarse"]
+    if confidence.matchability_0 is not None:
+        both = (confidence.matchability_0, truth.unmatchable_0), (confidence.matchability_1, truth.unmatchable_1)
+        parts["matchability"] = sum(matchability_loss(*side) for side in both) / 2
+        loss = loss + weights.matchability * parts["matchability"]
     if model.refinement is not None:
         height_1, width_1 = encoded.coarse_1.shape[-2:]
         cells = cells_to_refine(truth, width_1, height_1, weights.refined_per_pair, weights.jitter, generator)
@@ -64,7 +62,7 @@ def pair_loss(
         parts["heat"] = heat_loss(refined.log_heat, target, cells[0], len(batch))
         parts["offset"] = offset_loss(refined.offset, target, refined.peak, cells[0], len(batch))
         loss = loss + weights.heat * parts["heat"] + weights.offset * parts["offset"]
-    parts["accuracy"] = cell_accuracy(log_confidence.detach(), truth)
+    parts["accuracy"] = cell_accuracy(confidence.log_confidence.detach(), truth)
     return StepResult(loss, {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}})
 
 

@@ -40,8 +40,9 @@ SHAPES = "shapes"  # the record's name
 class Material:
     """What the figures are drawn from, each made when first asked for."""
 
-    def __init__(self, model: LoFTR, threshold: float = MatcherOptions.threshold) -> None:
-        self.model, self.threshold = model, threshold
+    def __init__(self, model: LoFTR, threshold: float | None = None) -> None:
+        self.model = model
+        self.threshold = model.config.threshold if threshold is None else threshold
 
     @cached_property
     def case(self) -> Case:
@@ -179,7 +180,7 @@ def write_shapes(material: Material, folder: Path | None = None) -> Path:
             "unmatchable_0": int(truth.unmatchable_0.sum()),
             "unmatchable_1": int(truth.unmatchable_1.sum()),
         },
-        "matcher": {**asdict(MatcherOptions()), "agreeing": MINIMUM_AGREEING, "matches": len(matches)},
+        "matcher": {**asdict(material.matcher.options), "agreeing": MINIMUM_AGREEING, "matches": len(matches)},
         "stride": {"coarse": COARSE_STRIDE, "fine": FINE_STRIDE},
     }
     return write_result(SHAPES, values, command="python -m microloftr figures", seed=0, folder=folder)

@@ -1,0 +1,64 @@
+"""The published refinement: the expectation over a W×W window of image_1 (LoFTR §3.4).
+
+For each coarse match (ĩ, j̃): crop both fine maps around it, let the two windows attend to each other, compare the
+centre of the one with every place of the other, and take the mean place ĵ' under the softmax of that comparison. The
+point of image_0 stays on the centre of its cell.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from microloftr.model.coarse_matching import CoarseMatches, precise
+from microloftr.model.presets import FINE_STRIDE
+from microloftr.model.refinement import Refined, fine_cells, gather_windows
+from microloftr.model.transformer import PublishedTransformer
+
+
+class Expectation(nn.Module):
+    """Windows, a fine transformer of one self- and one cross-attention, expectation."""
+
+    def __init__(self, coarse_dim: int, fine_dim: int, heads: int, window: int, attention: str) -> None:
+        super().__init__()
+        self.window = window
+        self.context = nn.Linear(coarse_dim, fine_dim)
+        self.merge = nn.Linear(2 * fine_dim, fine_dim)
+        self.transformer = PublishedTransformer(fine_dim, heads, 1, attention)
+        for linear in (self.context, self.merge):
+            nn.init.kaiming_normal_(linear.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(
+        self, fine_0: Tensor, fine_1: Tensor, coarse_0: Tensor, coarse_1: Tensor, matches: CoarseMatches
+    ) -> Refined:
+        """Fine maps (B, F, H/2, W/2), coarse maps (B, C, h, w), M matched cells → Refined."""
+        windows_0 = self.windows(fine_0, coarse_0, matches.batch_index, matches.cells_0)
+        windows_1 = self.windows(fine_1, coarse_1, matches.batch_index, matches.cells_1)
+        windows_0, windows_1 = self.transformer(windows_0, windows_1)  # (M, W², F) each
+        centre_0 = windows_0[:, self.window**2 // 2]  # (M, F)
+        similarity = (windows_1 @ centre_0[:, :, None])[..., 0] / centre_0.shape[-1] ** 0.5
+        log_heat = similarity.log_softmax(1)
+        places = window_places(self.window, log_heat) * FINE_STRIDE
+        return Refined(log_heat.exp() @ places, log_heat, places[log_heat.argmax(1)], windows_0, windows_1)
+
+    def windows(self, fine: Tensor, coarse: Tensor, batch_index: Tensor, cells: Tensor) -> Tensor:
+        """Fine features (M, W², F) around cells, zeros outside the image, each told the coarse feature of its cell."""
+        centres = fine_cells(cells, coarse.shape[-1])
+        windows, inside = gather_windows(fine, batch_index, centres, self.window)
+        context = self.context(precise(coarse.flatten(2)[batch_index, :, cells]))  # (M, F)
+        context = context[:, None].expand(-1, self.window**2, -1)
+        return self.merge(torch.cat((precise(windows) * inside[..., None], context), -1))
+
+
+def window_places(window: int, like: Tensor) -> Tensor:
+    """Places (W², 2) of a window, x and y in fine cells from its centre, row by row."""
+    step = torch.arange(window, dtype=like.dtype, device=like.device) - window // 2
+    y, x = torch.meshgrid(step, step, indexing="ij")
+    return torch.stack((x, y), -1).flatten(0, 1)
+
+
+def deviation(log_heat: Tensor) -> Tensor:
+    """σ (M,) of heat maps (M, W²) in half windows, summed over x and y; the published fine loss weighs by 1/σ."""
+    window = int(log_heat.shape[1] ** 0.5)
+    places = window_places(window, log_heat) / (window // 2)
+    heat = log_heat.exp()
+    variance = heat @ places**2 - (heat @ places) ** 2
+    return variance.clamp(min=1e-10).sqrt().sum(1)
