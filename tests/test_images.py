@@ -190,6 +190,67 @@ def test_declared_size_is_refused_before_memory_is_taken(tmp_path, monkeypatch):
     assert peak < 2**24 and PillowImage.MAX_IMAGE_PIXELS == 1000  # Pillow's own limit is back
 
 
+def test_too_little_memory_is_an_error_that_names_the_file(tmp_path, grey, monkeypatch):
+    def greedy(plane):
+        raise MemoryError
+
+    monkeypatch.setattr("microloftr.images.normalise", greedy)
+    with pytest.raises(ImageError, match=r"a\.png cannot be read: it needs more memory than there is"):
+        read_image(save(grey, tmp_path / "a.png"))
+
+
+def test_images_do_not_share_memory_with_what_they_were_made_from(grey):
+    array = (grey / 255).astype(np.float32)
+    image = as_image(array)
+    again = as_image(image)
+    array[:] = 0
+    image.pixels[:] = 1
+    np.testing.assert_allclose(again.pixels, grey / 255, atol=1e-6)
+
+
+def test_a_large_plane_is_stretched_without_copies_of_it():
+    plane = np.arange(2**24, dtype=np.uint16).reshape(4096, 4096)
+    tracemalloc.start()
+    result = stretch(plane)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.dtype == np.float32 and peak < 2.5 * result.nbytes  # the percentiles' sample, then block by block
+
+
+def declares(name, path):
+    """A file of a few bytes whose header says 60000 × 50000 pixels."""
+    small = np.zeros((8, 8), np.uint8)
+    if name == "a.pgm":
+        path.write_bytes(b"P5 60000 50000 255\n" + bytes(64))
+        return path
+    content = bytearray(save(small, path).read_bytes())
+    if name == "a.bmp":
+        content[18:26] = struct.pack("<ii", 60000, 50000)
+    elif name == "a.gif":
+        content[6:10] = struct.pack("<HH", 60000, 50000)
+    elif name == "a.jpg":
+        at = content.index(b"\xff\xc0") + 5
+        content[at : at + 4] = struct.pack(">HH", 50000, 60000)
+    else:
+        at = content.index(b"ihdr") + 4
+        content[at : at + 8] = struct.pack(">II", 50000, 60000)
+        at = content.index(b"\xff\x51") + 6
+        content[at : at + 8] = struct.pack(">II", 60000, 50000)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.pgm", "a.bmp", "a.gif", "a.jpg", "a.jp2"])
+def test_each_header_that_declares_too_much_is_refused(tmp_path, name):
+    path = declares(name, tmp_path / name)
+    tracemalloc.start()
+    with pytest.raises(ImageError, match="declares 60000×50000"):
+        read_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

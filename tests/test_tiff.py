@@ -6,10 +6,12 @@ import struct
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as PillowImage
 
 from microloftr.errors import ImageError, ParameterError
 from microloftr.images import read_image, read_planes
 from microloftr.pixels import stretch
+from tests.format_files import SHORT, page_tags, tiff
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -49,6 +51,107 @@ def test_types_and_byte_orders(tmp_path, grey, kind, order):
 def test_compressions_and_layouts(tmp_path, grey, compression, layout):
     path = write(tmp_path / "a.tif", grey, compression=compression, **layout)
     np.testing.assert_allclose(read_image(path).pixels, grey / 255.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_few_bits_per_pixel(tmp_path, order, photometric):
+    """1, 2 and 4 bits packed into bytes, black or white being 0, in both byte orders."""
+    for bits in (1, 2, 4):
+        values = (np.arange(12 * 16).reshape(12, 16) * 7 // 3) % 2**bits
+        shifts = np.arange(8 // bits)[::-1] * bits
+        packed = (values.reshape(12, -1, 8 // bits) << shifts).sum(-1).astype(np.uint8)
+        path = tiff(tmp_path / "a.tif", page_tags(16, 12, [bits], photometric), packed.tobytes(), order)
+        expected = values / (2**bits - 1)
+        np.testing.assert_allclose(read_image(path).pixels, expected if photometric else 1 - expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_deflate"])
+def test_compressions_of_two_values(tmp_path, grey, compression):
+    bits = grey > 120
+    PillowImage.fromarray(bits).save(tmp_path / "a.tif", compression=compression)
+    assert np.array_equal(read_image(tmp_path / "a.tif").pixels, bits.astype(np.float32))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_palettes_of_16_and_256_colours(tmp_path, order, bits):
+    index = np.arange(12 * 16).reshape(12, 16) % 2**bits
+    data = index if bits == 8 else (index[:, ::2] << 4) + index[:, 1::2]
+    table = np.random.default_rng(0).integers(0, 256, (3, 2**bits))
+    tags = page_tags(16, 12, [bits], 3) | {320: (SHORT, [int(value) * 257 for value in table.ravel()])}
+    path = tiff(tmp_path / "a.tif", tags, data.astype(np.uint8).tobytes(), order)
+    np.testing.assert_allclose(read_image(path).pixels, np.tensordot(LUMA, table[:, index], 1) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_colour_planes_one_after_the_other(tmp_path, grey, order):
+    rgb = np.stack((grey, 255 - grey, grey[::-1])).astype(np.uint16) * 200
+    data = rgb.astype(rgb.dtype.newbyteorder(order)).tobytes()
+    tags = page_tags(64, 48, [16] * 3, 2) | {284: (SHORT, [2])}
+    size = len(data) // 3
+    path = tiff(tmp_path / "a.tif", tags, data, order, strips=[(8 + n * size, size) for n in range(3)])
+    np.testing.assert_allclose(read_planes(path).pixels, stretch(np.moveaxis(rgb, 0, -1)), atol=1e-6)
+
+
+def test_white_is_zero_in_stretched_and_projected_images(tmp_path, grey):
+    deep = grey.astype(np.uint16) * 200
+    path = write(tmp_path / "a.tif", 60000 - deep, photometric="miniswhite")
+    np.testing.assert_allclose(read_image(path).pixels, stretch(deep), atol=1e-5)
+    path = write(tmp_path / "b.tif", 255 - np.stack((grey, grey[::-1])), photometric="miniswhite")
+    brightest = np.maximum(grey, grey[::-1]) / 255
+    np.testing.assert_allclose(read_image(path, projection="max").pixels, brightest, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", [{"tile": (32, 32)}, {"rowsperstrip": 16}])
+def test_jpeg_in_tiff(tmp_path, grey, layout):
+    colour = np.stack((grey, 200 - grey // 2, grey[::-1]), -1)
+    options = {"photometric": "rgb", "compression": "jpeg", "compressionargs": {"level": 97}, **layout}
+    path = write(tmp_path / "a.tif", colour, **options)
+    with tifffile.TiffFile(path) as file:
+        assert file.pages[0].photometric == tifffile.PHOTOMETRIC.YCBCR  # as scanners write it
+    found = read_image(path).pixels
+    assert np.abs(found - colour @ LUMA / 255).mean() < 0.02
+    one = write(tmp_path / "b.tif", grey, compression="jpeg", compressionargs={"level": 97}, **layout)
+    assert np.abs(read_image(one).pixels - grey / 255).mean() < 0.02
+    raw = tiff(tmp_path / "c.tif", page_tags(64, 48, [8] * 3, 6) | {530: (SHORT, [1, 1])}, colour.tobytes())
+    with pytest.raises(ImageError, match="YCBCR is read in JPEG only"):
+        read_image(raw)
+
+
+@pytest.mark.parametrize("ome", [True, False])
+@pytest.mark.parametrize("bigtiff", [True, False])
+def test_of_a_pyramid_the_largest_image_is_read(tmp_path, grey, ome, bigtiff):
+    large = np.kron(grey, np.ones((4, 4), np.uint8))
+    path = tmp_path / ("a.ome.tif" if ome else "a.tif")
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm"} if ome else None
+    with tifffile.TiffWriter(path, ome=ome, bigtiff=bigtiff) as file:
+        options = {"tile": (64, 64), "compression": "zlib", "photometric": "minisblack"}
+        file.write(large, subifds=2, metadata=metadata, **options)
+        file.write(large[::2, ::2], subfiletype=1, **options)
+        file.write(large[::4, ::4], subfiletype=1, **options)
+    image = read_image(path)
+    np.testing.assert_allclose(image.pixels, large / 255.0, atol=1e-6)
+    assert image.um_per_px == (pytest.approx(0.1) if ome else None)
+    with pytest.raises(ParameterError, match="one page"):
+        read_image(path, page=1)
+
+
+def test_of_a_slide_the_base_is_read(tmp_path, grey):
+    base = np.kron(np.stack((grey, 255 - grey, grey[::-1]), -1), np.ones((4, 4, 1), np.uint8))
+    about = "Aperio Image Library v11.2.1\n{} [0,0 256x192] (64x64) JPEG/RGB Q=90{}"
+    options = {"photometric": "rgb", "metadata": None, "compression": "jpeg", "compressionargs": {"level": 97}}
+    with tifffile.TiffWriter(tmp_path / "a.svs") as file:
+        file.write(base, description=about.format("256x192", "|AppMag = 20|MPP = 0.4990"), tile=(64, 64), **options)
+        file.write(base[::8, ::8], description=about.format("256x192 -> 32x24 - ", "|MPP = 0.4990"), **options)
+        text = about.format("256x192 -> 64x48", "|AppMag = 20|MPP = 0.4990")
+        file.write(base[::4, ::4], description=text, tile=(64, 64), **options)
+        file.write(base[:30, :40], description="Aperio Image Library v11.2.1\nlabel 40x30", subfiletype=1, **options)
+    image = read_image(tmp_path / "a.svs")
+    assert image.pixels.shape == (192, 256) and image.um_per_px == pytest.approx(0.499)
+    assert np.abs(image.pixels - base @ LUMA / 255).mean() < 0.02
+    thumbnail = read_image(tmp_path / "a.svs", page=1)
+    assert thumbnail.pixels.shape == (24, 32) and thumbnail.um_per_px is None
 
 
 def test_black_and_white_meanings(tmp_path, grey):
@@ -136,28 +239,6 @@ def test_pages_of_two_sizes_are_counted_on(tmp_path, grey):
         read_image(tmp_path / "a.tif", page=3)
 
 
-def test_pixel_sizes(tmp_path, grey):
-    def size(**options):
-        return read_image(write(tmp_path / "a.tif", grey, **options)).um_per_px
-
-    def ome(**metadata):
-        return size(ome=True, metadata=metadata)
-
-    assert ome(PhysicalSizeX=0.1083, PhysicalSizeXUnit="µm", PhysicalSizeY=0.2) == pytest.approx(0.1083)
-    assert ome(PhysicalSizeX=4.5, PhysicalSizeXUnit="nm") == pytest.approx(0.0045)
-    assert ome(PhysicalSizeX=4.5, PhysicalSizeXUnit="pixel") is None
-    assert size(imagej=True, resolution=(1 / 0.325, 1 / 0.325), metadata={"unit": "um"}) == pytest.approx(
-        0.325, rel=1e-4
-    )
-    assert size(imagej=True, resolution=(1 / 250, 1 / 250), metadata={"unit": "nm"}) == pytest.approx(0.25, rel=1e-4)
-    assert size(resolution=(20000, 20000), resolutionunit="CENTIMETER") == pytest.approx(0.5)
-    assert size(resolution=(25400, 25400), resolutionunit="INCH") == pytest.approx(1.0)
-    assert size(resolution=(72, 72), resolutionunit="INCH") is None
-    assert size(resolution=(118, 118), resolutionunit="CENTIMETER") is None  # 300 dpi
-    assert size(resolution=(5, 5), resolutionunit="NONE") is None
-    assert read_image(tmp_path / "a.tif", um_per_px=3.0).um_per_px == 3.0
-
-
 def patched(path, tag, value):
     """Overwrite the value (or its place) that a tag holds in the first page of a little-endian TIFF."""
     with tifffile.TiffFile(path) as file:
@@ -186,6 +267,24 @@ def test_declared_size_and_missing_data_are_refused(tmp_path, grey):
     with pytest.raises(ImageError, match="cut off: pixel data are missing"):
         read_image(path)
     assert not read_image(path, page=1).pixels.any()  # what is there can be read
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize(("start", "back"), [(0, 0), (2, 0), (2, 1), (2, 2)])
+def test_pages_that_go_round_in_a_circle_are_refused(tmp_path, grey, bigtiff, start, back):
+    """Page `start`, the last one, names page `back` as the next."""
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path, bigtiff=bigtiff) as file:
+        for _ in range(start + 1):
+            file.write(grey, contiguous=False, metadata=None)
+    with tifffile.TiffFile(path) as file:
+        last, target = file.pages[start], file.pages[back].offset
+        place = last.offset + (8 + 20 * len(last.tags) if bigtiff else 2 + 12 * len(last.tags))
+    with open(path, "r+b") as file:
+        file.seek(place)
+        file.write(struct.pack("<Q" if bigtiff else "<I", target))
+    with pytest.raises(ImageError, match="go round in a circle"):
+        read_image(path)
 
 
 def test_unknown_colour_models_and_numbers_are_refused(tmp_path, grey):

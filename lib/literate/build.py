@@ -4,9 +4,13 @@ Two builds of one script are byte-identical but for the outputs of cells tagged 
 """
 
 import argparse
+import json
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from nbformat import NotebookNode
 
@@ -27,6 +31,8 @@ from literate.pairs import (
 )
 from literate.parameters import FOLDER_VARIABLE
 from literate.project import Project, find_project
+from literate.questions import RECORDS_VARIABLE
+from literate.records import write_records
 
 
 def main(argv: list[str]) -> int:
@@ -50,8 +56,9 @@ def build(
     take: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Bring the notebook of `pair` up to date with its script and, unless told otherwise, run it and its attachments.
+    """Bring the notebook of `pair` up to date with its script and, unless told otherwise, run it.
 
+    A run also writes its pictures for the vault and the records of the questions it answers.
     The script is written back as JupyterLab would write it. Raises LiterateError when the notebook holds edits that the
     script lacks and `take` does not say which half is right, NotebookFailed when a cell stops; then nothing is written.
     """
@@ -66,18 +73,26 @@ def build(
                 f"build with --take notebook to keep them, or --take script to drop them."
             )
     if run:
-        try:
-            fresh = execute(fresh, cwd=project.notebooks, environment={FOLDER_VARIABLE: str(project.notebooks)})
-        except NotebookFailed as error:
-            raise NotebookFailed(f"{pair.name}: {error}", error.status) from None
+        fresh, answers = _run(fresh, pair, project)
         pictures(fresh)  # a figure cell without its one picture is told before anything is written
     elif pair.notebook.exists():
         fresh = keep_outputs(fresh, read_notebook(pair.notebook))
     write_if_changed(pair.script, script_text(fresh))
     changed = write_if_changed(pair.notebook, notebook_text(fresh))
-    figures = write_attachments(fresh, project) if run else []
+    figures = write_attachments(fresh, project) + write_records(answers, pair.name, fresh, project) if run else []
     seconds = f" in {time.perf_counter() - started:.0f} s" if run else ""
     say(f"{pair.name}: {'built' if changed else 'unchanged'}{seconds}{''.join(f', {name}' for name in figures)}")
+
+
+def _run(notebook: NotebookNode, pair: Pair, project: Project) -> tuple[NotebookNode, list[dict[str, Any]]]:
+    """The executed notebook, and the records that its answers left."""
+    with TemporaryDirectory(prefix="records.") as folder:
+        environment = {FOLDER_VARIABLE: str(project.notebooks), RECORDS_VARIABLE: folder}
+        try:
+            executed = execute(notebook, cwd=project.notebooks, environment=environment)
+        except NotebookFailed as error:
+            raise NotebookFailed(f"{pair.name}: {error}", error.status) from None
+        return executed, [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("Q*.json"))]
 
 
 def stale_half(from_script: NotebookNode, notebook: NotebookNode) -> str | None:

@@ -28,6 +28,7 @@ from literate.pairs import (
 )
 from literate.parameters import parse_cell
 from literate.project import Project, find_project
+from literate.records import check_questions
 from literate.run import run_notebook
 
 LARGEST = 1.5 * 2**20  # bytes of one notebook with its outputs
@@ -92,7 +93,7 @@ def check_pair(pair: Pair, project: Project) -> list[str]:
 
 
 def check_all(project: Project) -> list[str]:
-    """Faults that concern the notebooks together: their size, and pictures of one name from two of them."""
+    """Faults of the notebooks together: their size, pictures of one name from two of them, answers to questions."""
     pairs = all_pairs(project)
     total = sum(pair.notebook.stat().st_size for pair in pairs if pair.notebook.exists())
     found = []
@@ -103,7 +104,7 @@ def check_all(project: Project) -> list[str]:
         names = {tag for cell in read_script(script).cells for tag in tags(cell) if tag.startswith(PREFIX)}
         found += [f"{script.name}: {owners[tag]} has a cell tagged {tag} too" for tag in sorted(names) if tag in owners]
         owners.update(dict.fromkeys(names, script.name))
-    return found
+    return found + check_questions(project)
 
 
 def check_run(pair: Pair, project: Project) -> list[str]:

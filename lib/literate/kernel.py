@@ -14,11 +14,13 @@ from nbformat import NotebookNode
 from literate.errors import NotebookFailed
 from literate.outputs import tidy_outputs
 from literate.pairs import source_hash, tidy
+from literate.questions import RECORDS_VARIABLE
 from microloftr import errors
 
 ENVIRONMENT = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures land in the notebook, whatever the shell says
     "PYTHONHASHSEED": "0",
+    RECORDS_VARIABLE: "",  # only a build keeps answers, whatever the shell says
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger of the kernel would write a warning to the terminal
     "SOURCE_DATE_EPOCH": "0",  # matplotlib's SVG and PDF files carry a date otherwise
     "TQDM_DISABLE": "1",

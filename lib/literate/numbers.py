@@ -3,7 +3,7 @@
 A number stands between markers that no reader sees: `<!--n:evaluate:levels.easy.micro.auc_3-->0.61<!--/n-->`. Its key
 is `file:path.to.value` with an optional format behind a bar, such as `evaluate:levels.easy.micro.auc_3|.2f` or `|%`.
 `file` is results/file.json, its path goes through the record's `values` first; `table.csv:row.column` reads a cell.
-Markers in code are left alone.
+In a table the bar is written \\|, since a plain one would begin a new cell. Markers in code are left alone.
 """
 
 import argparse
@@ -23,6 +23,8 @@ OPENING = re.compile(r"<!--\s*n:")
 CODE = re.compile(
     r"^[ >]*(?P<fence>```+|~~~+).*?^[ >]*(?P=fence)[`~]*[ ]*$|(?P<tick>`+)[^\n]*?(?P=tick)", re.DOTALL | re.MULTILINE
 )
+# Characters that Markdown, tables or Obsidian would take for markup; a _ within a word and a < before a space are not.
+MARKUP = re.compile(r"(?P<tick>`+)(?:(?!(?P=tick)).)+(?P=tick)|[\\*|$~\[\]]|(?<!\w)_|_(?!\w)|<(?=[a-zA-Z/!?])")
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,11 @@ def main(argv: list[str]) -> int:
 
 
 def texts(project: Project) -> list[Path]:
-    """README, the cards and licences in lib/ and the notes of the vault, in order."""
+    """README, the cards and licences in lib/ and the notes of the vault, in order; templates hold examples only."""
     folders = [project.root / "lib", project.vault]
     notes = (path for folder in folders for path in sorted(folder.rglob("*.md")) if ".obsidian" not in path.parts)
-    return [path for path in [project.readme, *notes] if path.is_file()]
+    templates = project.vault / "templates"
+    return [path for path in [project.readme, *notes] if path.is_file() and templates not in path.parents]
 
 
 def fill_all(project: Project, *, write: bool) -> tuple[list[str], list[str]]:
@@ -86,7 +89,11 @@ def fill(text: str, results: Path, name: str) -> Filled:
     def replace(match: re.Match) -> str:
         if in_code(match.start()):
             return match.group()
-        before, key = match["text"], match["key"]
+        before, key = match["text"], match["key"].replace(r"\|", "|")
+        row = text[text.rfind("\n", 0, match.start()) + 1 : match.end("key")]
+        if row.lstrip().startswith("|") and re.search(r"(?<!\\)\|", match["key"]):
+            missing.append(f"{line(match.start())}: the | of n:{key} would split its cell of the table; write \\|")
+            return match.group()
         if OPENING.search(before):
             missing.append(f"{line(match.start())}: the marker n:{key} is not closed by <!--/n-->")
             return match.group()
@@ -120,8 +127,19 @@ def look_up(key: str, results: Path) -> str:
     for root in [values, record]:
         found = _descend(root, parts)
         if found:
-            return show(found[0], style, key)
+            value = found[0]
+            return escape(value, key) if isinstance(value, str) and not style else show(value, style, key)
     raise LiterateError(f"results/{file} has no value {dotted}")
+
+
+def escape(text: str, key: str) -> str:
+    """A text that reads in Markdown as it stands: what would be markup gets a backslash, but for code in backticks.
+
+    Raises LiterateError for a text that would close its marker.
+    """
+    if "<!--" in text or "-->" in text:
+        raise LiterateError(f"the text of n:{key} holds a comment, which cannot stand between markers")
+    return MARKUP.sub(lambda match: match.group() if match["tick"] else "\\" + match.group(), " ".join(text.split()))
 
 
 def show(value: Any, style: str, key: str) -> str:

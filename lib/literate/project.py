@@ -29,6 +29,10 @@ class Project:
         return self.root / "results"
 
     @property
+    def questions(self) -> Path:
+        return self.results / "questions"
+
+    @property
     def readme(self) -> Path:
         return self.root / "README.md"
 

@@ -30,9 +30,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a number is stale")
     parser.add_argument("--root", help="the clone to work in")
     args = parser.parse_args(argv)
+    from literate.records import check_questions  # jupytext takes seconds; not for a look at --help
+
     project = find_project(args.root)
     stale, missing = fill_all(project, write=not args.check)
     found = [*missing, *(stale if args.check else []), *check_vault(project.vault)]
+    found += check_questions(project, sentences=False)  # a note that says otherwise is stale already
     for line in found:
         print(line)
     if found:

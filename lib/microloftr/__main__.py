@@ -14,6 +14,7 @@ COMMANDS = {
     "score": ("microloftr.evaluation.score", "files of predictions → scores and their summary [--matchers NAMES]"),
     "evaluate": ("microloftr.evaluation.evaluate", "predict and score in one go [--split validation|test]"),
     "choose-threshold": ("microloftr.evaluation.threshold", "AUC against the confidence threshold, on validation"),
+    "shrinking": ("microloftr.evaluation.shrinking", "matches by the filter that shrank the images, on validation"),
     "report": ("microloftr.evaluation.report", "results/ → tables and figures in README and vault [--check]"),
     "figures": ("microloftr.views.draw", "the vault's diagrams and figures, from one trace [--only NAME,…]"),
     "sheet": ("microloftr.views.sheet", "a sheet of made pairs to look at [--mixture NAME --out FILE.png]"),

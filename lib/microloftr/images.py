@@ -14,6 +14,7 @@ from microloftr.pixels import Decoded, choose_channel, normalise, resize, to_gre
 __all__ = ["Image", "Planes", "as_image", "read_image", "read_planes", "resize"]
 
 PROJECTIONS = ("max", "mean")
+KINDS = "TIFF, PNG, JPEG, JPEG 2000, BMP, PGM, WebP, GIF, ND2, CZI, DM3, DM4, SER or NPY"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ def read_image(
     invert: bool = False,
     um_per_px: float | None = None,
 ) -> Image:
-    """Read a PNG, JPEG, JPEG 2000, TIFF or OME-TIFF file as a grey image.
+    """Read a file as a grey image: TIFF and its kin, PNG, JPEG, ND2, CZI, DM3, SER, NPY …, told apart by content.
 
     8-bit values are divided by 255; 16-bit and float ones are stretched between their percentiles 0.1 and 99.9.
     Colour becomes grey by the Rec. 601 luma, or one of its channels where `channel` says so; alpha is dropped. Of a
@@ -85,7 +86,9 @@ def read_planes(
     except MemoryError:
         raise ImageError(f"{path} cannot be read: it needs more memory than there is") from None
     except Exception as error:  # decoders of damaged files raise all there is
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(str(error).split())[:200]
+        if not reason or not isinstance(error, (OSError, RuntimeError, SyntaxError)):  # what says nothing by itself
+            reason = f"it seems to be damaged ({type(error).__name__}: {reason})"
         raise ImageError(f"{path} cannot be read as an image: {reason}") from error
     stem = path.stem[:-4] if path.stem.lower().endswith(".ome") else path.stem
     return Planes(pixels, um_per_px or decoded.um_per_px, stem)
@@ -106,7 +109,8 @@ def as_image(source: "str | os.PathLike | np.ndarray | Image", **options) -> Ima
     um_per_px = _check_um(options.get("um_per_px"))
     invert = options.get("invert", False)
     if isinstance(source, Image):
-        return _finish(replace(source, um_per_px=um_per_px or source.um_per_px), invert)
+        pixels = np.clip(source.pixels, 0.0, 1.0)
+        return _finish(replace(source, pixels=pixels, um_per_px=um_per_px or source.um_per_px), invert)
     pixels = np.asarray(source)
     if pixels.dtype.kind not in "biuf" or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
         raise ImageError(
@@ -118,24 +122,30 @@ def as_image(source: "str | os.PathLike | np.ndarray | Image", **options) -> Ima
     channel = _check_number("channel", options.get("channel"))
     pixels = choose_channel(pixels[:, :, :3] if pixels.ndim == 3 else pixels, channel)
     ready = pixels.dtype.kind == "f" and pixels.min() >= 0 and pixels.max() <= 1  # False where there is a NaN
-    grey = np.ascontiguousarray(pixels, dtype=np.float32) if ready else normalise(Decoded(pixels))
+    grey = np.array(pixels, dtype=np.float32, order="C") if ready else normalise(Decoded(pixels))
     return _finish(Planes(grey, um_per_px, "array"), invert)
 
 
 def _finish(planes: Planes | Image, invert: bool) -> Image:
     if not isinstance(invert, bool):
         raise ParameterError(f"invert is {invert!r}; it must be True or False")
-    grey = np.clip(to_grey(planes.pixels), 0.0, 1.0)  # the luma's weights add up to 1 but for rounding
+    grey = planes.pixels
+    if grey.ndim == 3:  # the luma's weights add up to 1 but for rounding
+        grey = to_grey(grey)
+        np.clip(grey, 0.0, 1.0, out=grey)
     return Image(np.ascontiguousarray(1 - grey if invert else grey), planes.um_per_px, planes.name)
 
 
 def _decode(path: Path, channel: int | None, page: int | None, projection: str | None) -> Decoded:
-    with open(path, "rb") as file:
-        start = file.read(8)
     from microloftr import tiff  # tifffile and Pillow take a while to load; arrays do without
+    from microloftr.formats.which import START, find_decoder
 
+    with open(path, "rb") as file:
+        start = file.read(START)
     if start.startswith(tiff.MAGIC):
         return tiff.decode_tiff(path, channel, page, projection)
+    if (decode := find_decoder(start)) is not None:
+        return decode(path, channel, page, projection)
     from PIL import UnidentifiedImageError
 
     from microloftr.raster import decode_raster
@@ -143,7 +153,7 @@ def _decode(path: Path, channel: int | None, page: int | None, projection: str |
     try:
         return decode_raster(path, channel, page, projection)
     except UnidentifiedImageError:
-        raise ImageError("it is no PNG, JPEG, JPEG 2000, TIFF or OME-TIFF file, or its header is damaged") from None
+        raise ImageError(f"it is no {KINDS} file, or its header is damaged") from None
 
 
 def _check_file(path: Path) -> None:

@@ -1,5 +1,7 @@
 """Decoded pixels and what makes a grey image in 0..1 of them; pure functions over NumPy arrays."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +13,14 @@ PIXEL_LIMIT = 2**28  # per plane: 16384 × 16384; larger pictures are cut into t
 BYTE_LIMIT = 2**32  # per plane with all its samples: no file can claim more memory than this
 COARSEST_UM = 20.0  # what coarser resolution tags say is a print default (72, 300 … dpi), not a microscope
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
+UNITS = {
+    "m": 1e6, "meter": 1e6, "metre": 1e6, "cm": 1e4, "centimeter": 1e4, "mm": 1e3, "millimeter": 1e3,
+    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
+    "nm": 1e-3, "nanometer": 1e-3, "å": 1e-4, "angstrom": 1e-4, "pm": 1e-6, "inch": 25400.0, "in": 25400.0,
+}  # fmt: skip  # in micrometres
 _LOW, _HIGH = 0.1, 99.9  # percentiles of the stretch
 _SAMPLE = 2**22  # percentiles of larger planes are taken from about so many of their pixels
+_BLOCK = 2**20  # values that are stretched at a time: float64 exactness without a float64 copy of the plane
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +60,34 @@ def check_page(page: int, count: int) -> None:
         raise ParameterError(f"page is {page}; {_allowed(count, 'page')}")
 
 
+def choose_page(read: Callable[[int], Decoded], count: int, page: int | None, projection: str | None) -> Decoded:
+    """Plane `page` of `count` (the first by default), or the projection of all; `read(number)` decodes one."""
+    if count < 1:
+        raise ImageError("it has no image in it")
+    if projection:
+        return project((read(number) for number in range(count)), projection)
+    check_page(page or 0, count)
+    return read(page or 0)
+
+
 def project(planes, projection: str) -> Decoded:
-    """Maximum or mean over an iterable of Decoded planes of one size; NaN counts only where no plane has a number."""
+    """Maximum or mean over an iterable of Decoded planes of one size; NaN counts only where no plane has a number.
+
+    The maximum is that of brightness: where white is zero it is the least of the stored values.
+    """
     first, total, count = None, None, 0
     for plane in planes:
-        values = plane.pixels.astype(np.float64) if projection == "mean" else plane.pixels
-        count = count + np.isfinite(values)
-        if first is None:
-            first, total = plane, np.where(np.isfinite(values), values, 0) if projection == "mean" else values
-        elif projection == "mean":
-            total += np.where(np.isfinite(values), values, 0)
+        values, real = plane.pixels, plane.pixels.dtype.kind == "f"
+        if projection == "mean":
+            finite = np.isfinite(values) if real else 1
+            count = count + finite
+            values = np.where(finite, values, 0).astype(np.float64) if real else values
+            total = values.astype(np.float64) if first is None else np.add(total, values, out=total)
+        elif first is None:
+            total = values
         else:
-            total = np.fmax(total, values) if values.dtype.kind == "f" else np.maximum(total, values)
+            total = (np.fmin if plane.white_is_zero else np.fmax)(total, values)
+        first = first or plane
     if projection == "mean":
         mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         total = mean if first.pixels.dtype.kind == "f" else np.rint(mean).astype(first.pixels.dtype)
@@ -76,7 +100,8 @@ def normalise(plane: Decoded) -> np.ndarray:
     if pixels.dtype == bool:
         result = pixels.astype(np.float32)
     elif pixels.dtype == np.uint8:
-        result = pixels.astype(np.float32) / np.float32(2 ** (plane.bits or 8) - 1)
+        result = pixels.astype(np.float32)
+        result /= np.float32(2 ** (plane.bits or 8) - 1)
     elif pixels.dtype.kind in "iuf":
         result = stretch(pixels)
     else:
@@ -103,9 +128,16 @@ def stretch(pixels: np.ndarray) -> np.ndarray:
         low, high = finite.min(), finite.max()
     if high <= low:
         return np.zeros(pixels.shape, np.float32)
-    scaled = pixels.astype(np.float64) if pixels.dtype.itemsize > 2 else pixels.astype(np.float32)
-    scaled = np.where(np.isnan(scaled), middle, scaled) if pixels.dtype.kind == "f" else scaled
-    return np.clip((scaled - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    flat, result = pixels.reshape(-1), np.empty(pixels.size, np.float32)
+    with np.errstate(all="ignore"):  # the largest floats overflow; they are clipped
+        for start in range(0, flat.size, _BLOCK):
+            block = flat[start : start + _BLOCK].astype(np.float64)
+            if pixels.dtype.kind == "f":
+                block[np.isnan(block)] = middle
+            block -= low
+            block /= high - low
+            result[start : start + _BLOCK] = np.clip(block, 0.0, 1.0, out=block)
+    return result.reshape(pixels.shape)
 
 
 def to_grey(pixels: np.ndarray) -> np.ndarray:
@@ -113,6 +145,12 @@ def to_grey(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 2:
         return pixels
     return np.ascontiguousarray(pixels @ np.asarray(LUMA, np.float32), dtype=np.float32)
+
+
+def micrometres(size: float, unit: str) -> float | None:
+    """A length in micrometres, or None where the unit is no length or the size is no number above 0."""
+    size = size * UNITS.get(unit.replace("\\u00B5", "µ").strip().lower(), math.nan)
+    return size if math.isfinite(size) and size > 0 else None
 
 
 def plausible(um_per_px: float | None) -> float | None:

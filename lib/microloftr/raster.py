@@ -1,18 +1,16 @@
 """Decode PNG, JPEG, JPEG 2000 and the other everyday formats, by Pillow."""
 
-import warnings
 from pathlib import Path
-from threading import RLock
 
 import imagecodecs
 import numpy as np
 from PIL import Image
 
 from microloftr.errors import ImageError
-from microloftr.pixels import Decoded, check_page, check_size, choose_channel, plausible, project
+from microloftr.pixels import Decoded, check_size, choose_channel, choose_page, plausible
+from microloftr.quiet import unwarned
 
 FORMATS = ("PNG", "JPEG", "JPEG2000", "BMP", "PPM", "GIF", "WEBP")
-_LOCK = RLock()  # warning filters and Pillow's size limit belong to the whole process
 _GREY_MODES = {"1", "L", "I;16", "I;16B", "I;16L", "I", "F"}
 
 
@@ -22,17 +20,13 @@ def decode_raster(path: Path, channel: int | None, page: int | None, projection:
     Raises ImageError for a file that is no image, is damaged or too large, ParameterError for a page or channel that
     is not there.
     """
-    with _LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with unwarned():  # one thread at a time: Pillow's size limit, too, belongs to the whole process
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # check_size below names size and limit instead
         try:
             with Image.open(path, formats=FORMATS) as picture:
                 check_size(picture.width, picture.height, 4)
                 count = getattr(picture, "n_frames", 1)
-                check_page(page or 0, count)
-                frames = range(count) if projection else [page or 0]
-                planes = (_frame(path, picture, frame, channel) for frame in frames)
-                return project(planes, projection) if projection else next(planes)
+                return choose_page(lambda frame: _frame(path, picture, frame, channel), count, page, projection)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

@@ -1,34 +1,19 @@
 """Decode TIFF, OME-TIFF and ImageJ TIFF by tifffile: one plane at a time, whatever the axes are called."""
 
-import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+import struct
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 
 from microloftr.errors import ImageError, ParameterError
-from microloftr.pixels import Decoded, check_page, check_size, choose_channel, plausible, project
+from microloftr.pixels import Decoded, check_page, check_size, choose_channel, choose_page
+from microloftr.quiet import muted
+from microloftr.tiff_size import um_per_px
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_UM = {
-    "m": 1e6, "meter": 1e6, "metre": 1e6, "cm": 1e4, "centimeter": 1e4, "mm": 1e3, "millimeter": 1e3,
-    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
-    "nm": 1e-3, "nanometer": 1e-3, "å": 1e-4, "angstrom": 1e-4, "pm": 1e-6, "inch": 25400.0, "in": 25400.0,
-}  # fmt: skip
-_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
-
-
-class _Silence(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not _quiet.get()
-
-
-logging.getLogger("tifffile").addFilter(_Silence())  # mute in _silently only: others' use of tifffile stays as it is
+_JPEG = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG)
 
 
 def decode_tiff(path: Path, channel: int | None, page: int | None, projection: str | None) -> Decoded:
@@ -38,15 +23,15 @@ def decode_tiff(path: Path, channel: int | None, page: int | None, projection: s
     pages of another size. Raises ImageError for damage, declared sizes beyond the limit and unknown colour models,
     ParameterError for a page or channel that is not there.
     """
-    with _silently(), tifffile.TiffFile(path) as file:
+    _check_chain(path)
+    with muted("tifffile"), tifffile.TiffFile(path) as file:
         if not file.series:
             raise ImageError("it has no image in it")
         if file.is_imagej and int(file.imagej_metadata.get("images", 1)) > math.prod(_outer(file.series[0])[1]):
             raise ImageError("it is cut off: images of its stack are missing")
         counts = [_page_count(series) for series in file.series]
         if projection:
-            planes = (_plane(file, 0, number, channel) for number in range(counts[0]))
-            return project(planes, projection)
+            return choose_page(lambda number: _plane(file, 0, number, channel), counts[0], None, projection)
         page = page or 0
         check_page(page, sum(counts))
         index = 0
@@ -56,13 +41,25 @@ def decode_tiff(path: Path, channel: int | None, page: int | None, projection: s
         return _plane(file, index, page, channel)
 
 
-@contextmanager
-def _silently() -> Iterator[None]:
-    token = _quiet.set(True)
-    try:
-        yield
-    finally:
-        _quiet.reset(token)
+def _check_chain(path: Path) -> None:
+    """Each page names the next. Refuse a file whose pages come back to one of them: tifffile would follow for ever."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+        order, big = "<" if head.startswith(b"II") else ">", head[2:4] in (b"+\0", b"\0+")
+        count, tag, place = (order + "Q", 20, order + "Q") if big else (order + "H", 12, order + "I")
+        seen: set[int] = set()
+        try:
+            (offset,) = struct.unpack_from(place, head, 8 if big else 4)
+            while offset:
+                if offset in seen:
+                    raise ImageError("its pages go round in a circle")
+                seen.add(offset)
+                file.seek(offset)
+                (tags,) = struct.unpack(count, file.read(struct.calcsize(count)))
+                file.seek(min(tags, 2**16) * tag, 1)
+                (offset,) = struct.unpack(place, file.read(struct.calcsize(place)))
+        except (struct.error, OSError, OverflowError, ValueError):
+            return  # the chain leaves the file; tifffile ends it there
 
 
 def _outer(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
@@ -91,12 +88,12 @@ def _plane(file: tifffile.TiffFile, series_number: int, page: int, channel: int 
         place[axes.index("C")] = channel or 0
         channel = None
     pixels = _colour(_samples(series, tuple(place)), keyframe, file.is_imagej, channel)
-    photometric = keyframe.photometric
+    photometric, bits = keyframe.photometric, keyframe.bitspersample
     return Decoded(
         pixels,
-        _um_per_px(file, series_number),
+        um_per_px(file, series_number),
         white_is_zero=photometric == tifffile.PHOTOMETRIC.MINISWHITE,
-        bits=keyframe.bitspersample if pixels.dtype == np.uint8 and keyframe.bitspersample < 8 else None,
+        bits=bits if bits < 8 and series.dtype == np.uint8 and photometric != tifffile.PHOTOMETRIC.PALETTE else None,
     )
 
 
@@ -131,6 +128,8 @@ def _colour(pixels: np.ndarray, page: tifffile.TiffPage, imagej: bool, channel: 
     photometric, known = page.photometric, tifffile.PHOTOMETRIC
     if photometric not in (known.MINISBLACK, known.MINISWHITE, known.PALETTE, known.RGB, known.YCBCR):
         raise ImageError(f"its colour model {photometric.name} is not read; save it as grey or RGB")
+    if photometric == known.YCBCR and page.compression not in _JPEG:  # JPEG's decoder gives RGB
+        raise ImageError("its colour model YCBCR is read in JPEG only; save it as grey or RGB")
     if pixels.ndim == 2 and photometric == known.PALETTE and page.colormap is not None and not imagej:
         colours = page.colormap >> 8 if page.colormap.max() > 255 else page.colormap
         pixels = np.moveaxis(colours.astype(np.uint8)[:, pixels], 0, -1)  # ImageJ's tables only tint grey values
@@ -140,48 +139,3 @@ def _colour(pixels: np.ndarray, page: tifffile.TiffPage, imagej: bool, channel: 
         alpha = len(page.extrasamples) if pixels.shape[2] == 1 + len(page.extrasamples) == 2 else 0
         return choose_channel(pixels[:, :, : pixels.shape[2] - alpha], channel or 0)
     return choose_channel(pixels, channel)
-
-
-def _um_per_px(file: tifffile.TiffFile, series_number: int) -> float | None:
-    if file.is_ome and (size := _ome_size(file.ome_metadata, series_number)) is not None:
-        return size
-    if (size := _vendor_size(file)) is not None:
-        return size
-    tags = file.series[series_number].keyframe.tags
-    if "XResolution" not in tags:
-        return None
-    above, below = tags["XResolution"].value
-    if not above or not below:
-        return None
-    pixels_per_unit = above / below
-    unit = str((file.imagej_metadata or {}).get("unit", "")) if file.is_imagej else ""
-    unit = unit.replace("\\u00B5", "µ").strip().lower()
-    if unit in _UM:
-        return _UM[unit] / pixels_per_unit
-    scale = {2: 25400.0, 3: 1e4}.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 2)
-    return plausible(scale / pixels_per_unit) if scale else None
-
-
-def _vendor_size(file: tifffile.TiffFile) -> float | None:
-    """Pixel size that Zeiss and FEI electron microscopes and Aperio scanners write in tags of their own."""
-    try:
-        if file.is_sem:
-            _, value, unit = file.sem_metadata["ap_pixel_size"]
-            return float(value) * _UM[unit.strip().lower()]
-        if file.is_fei:
-            return float(file.fei_metadata["Scan"]["PixelWidth"]) * 1e6 or None
-        if file.is_svs:
-            return float(tifffile.tifffile.svs_description_metadata(file.pages.first.description)["MPP"]) or None
-    except (KeyError, TypeError, ValueError):
-        return None
-    return None
-
-
-def _ome_size(metadata: str, series_number: int) -> float | None:
-    try:
-        images = [node for node in ElementTree.fromstring(metadata).iter() if node.tag.endswith("}Pixels")]
-        attributes = images[min(series_number, len(images) - 1)].attrib
-        size = float(attributes["PhysicalSizeX"]) * _UM[attributes.get("PhysicalSizeXUnit", "µm").strip().lower()]
-    except (ElementTree.ParseError, KeyError, ValueError, IndexError):
-        return None
-    return size if math.isfinite(size) and size > 0 else None

@@ -83,6 +83,7 @@ def shapes_of(case: Case) -> dict[str, list[int]]:
     tensors |= {"matchability_1": trace.matchability_1, "cells_0": trace.coarse_matches.cells_0}
     tensors |= {"cells_1": trace.coarse_matches.cells_1, "confidence": trace.coarse_matches.confidence}
     if trace.refined is not None:
+        tensors |= {"windows_0": trace.refined.windows_0, "windows_1": trace.refined.windows_1}
         tensors |= {"log_heat": trace.refined.log_heat, "offset": trace.refined.offset}
     tensors |= {"points_0": trace.matches.points_0, "points_1": trace.matches.points_1}
     return {name: list(tensor.shape) for name, tensor in tensors.items() if tensor is not None}

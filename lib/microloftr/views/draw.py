@@ -22,7 +22,7 @@ from microloftr.errors import MicroLoFTRError, ParameterError
 from microloftr.images import as_image, read_planes
 from microloftr.matching import MINIMUM_AGREEING, Matcher, MatcherOptions
 from microloftr.model.loftr import LoFTR
-from microloftr.model.presets import COARSE_STRIDE, FINE_STRIDE, as_dict
+from microloftr.model.presets import COARSE_STRIDE, FINE_STRIDE, PRESETS, as_dict
 from microloftr.model.weights import load_model, random_model, shipped
 from microloftr.registration.transform import Transform
 from microloftr.results import read_result, results_folder, write_result
@@ -168,13 +168,10 @@ def write_shapes(material: Material, folder: Path | None = None) -> Path:
     traced = {name: {"shape": shape} for name, shape in material.shapes.items()}
     traced |= {"matches": material.shapes["points_1"][0], "parameters": parameters_of(material.model)}
     traced["config"] = as_dict(material.model.config)
-    simple = random_model("one_conv")
-    one_conv = {name: {"shape": shape} for name, shape in shapes_of(demo_case(simple, 0.0)).items()}
-    one_conv |= {"parameters": parameters_of(simple), "config": as_dict(simple.config)}
     truth, (matches, _) = material.truth, material.matched
     values = {
         preset: traced,
-        "one_conv": one_conv,
+        **{other: _shapes_untrained(other) for other in PRESETS if other != preset},
         "truth": {
             "matched": int((truth.cells_1 >= 0).sum()),
             "unmatchable_0": int(truth.unmatchable_0.sum()),
@@ -184,6 +181,13 @@ def write_shapes(material: Material, folder: Path | None = None) -> Path:
         "stride": {"coarse": COARSE_STRIDE, "fine": FINE_STRIDE},
     }
     return write_result(SHAPES, values, command="python -m microloftr figures", seed=0, folder=folder)
+
+
+def _shapes_untrained(preset: str) -> dict[str, Any]:
+    """The same of a preset with random weights, whose number of matches says nothing."""
+    model = random_model(preset)
+    traced = {name: {"shape": shape} for name, shape in shapes_of(demo_case(model, 0.0)).items()}
+    return {**traced, "parameters": parameters_of(model), "config": as_dict(model.config)}
 
 
 def main(argv: list[str]) -> int:

@@ -1,0 +1,1 @@
+"""Decoders of microscope makers' own formats, and of NumPy's."""
