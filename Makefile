@@ -33,7 +33,8 @@ override UM_PER_PX_0 := $(value UM_PER_PX_0)
 override UM_PER_PX_1 := $(value UM_PER_PX_1)
 override OVERRIDES := $(value OVERRIDES)
 override SPLIT := $(value SPLIT)
-export IMAGE_0 IMAGE_1 OUT UM_PER_PX_0 UM_PER_PX_1 OVERRIDES SPLIT
+override LAB := $(value LAB)
+export IMAGE_0 IMAGE_1 OUT UM_PER_PX_0 UM_PER_PX_1 OVERRIDES SPLIT LAB
 
 # A copied or moved folder makes its environment anew: what is installed points to the folder it was installed in.
 HERE := $(shell cat $(READY) 2>/dev/null)
@@ -84,8 +85,8 @@ test-long: $(READY) ## all tests; the report goes to results/test_long.json
 	@$(PY) -m pytest -n $(JOBS) -m "" --record results/test_long.json
 
 .PHONY: lab
-lab: $(READY) ## open the notebooks in JupyterLab
-	@$(PY) -m jupyterlab notebooks
+lab: $(READY) ## open the notebooks in JupyterLab [LAB="--no-browser …", its options]
+	@set -f; $(PY) -m jupyterlab notebooks $$LAB
 
 .PHONY: train
 train: $(PEERS) ## train a model [OVERRIDES="KEY=VALUE …"]

@@ -7,13 +7,15 @@ from torch.nn import functional as F
 
 from microloftr.errors import ConfigError, WeightsError
 from microloftr.model.attention import full_attention, linear_attention
-from microloftr.model.backbone import MicroBackbone, contrast, upsample
+from microloftr.model.backbone import MicroBackbone, contrast
 from microloftr.model.coarse_matching import CoarseMatches, select
 from microloftr.model.loftr import LoFTR
 from microloftr.model.position import frequencies, rotary_angles, rotate
 from microloftr.model.presets import PRESETS, ModelConfig, model_config
-from microloftr.model.refinement import FineFeatures, Refinement, gather_windows
+from microloftr.model.pyramid import upsample
+from microloftr.model.refinement import FineFeatures, Refinement
 from microloftr.model.weights import load_model, random_model, recipe_of, save_weights, shipped
+from microloftr.model.windows import gather_windows
 
 
 def stirred(preset: str = "micro", seed: int = 0) -> LoFTR:

@@ -1,13 +1,17 @@
 """The preset `loftr` is the published LoFTR: kornia's, with the same random weights, says the same to the last digits.
 
-Random weights match almost nothing above the published threshold, and a comparison of nothing proves nothing. So all is
-compared in float64 at threshold 0 without a border, the last coarse layer scaled up, on images that show the same
-texture, and each case must have 200 matches or more.
+Random weights match almost nothing above the published threshold, and a comparison of nothing proves nothing. So each
+case is compared in float64 at threshold 0 without a border, the last coarse layer scaled up, on two crops of one noisy
+texture, and must have 200 matches or more; then once in float32 as published, and once with nothing to find.
 """
 
 import copy
+import hashlib
+import io
 import math
+import shutil
 from dataclasses import dataclass, replace
+from email.message import Message
 
 import pytest
 import torch
@@ -18,23 +22,25 @@ from torch.nn import functional as F
 
 from microloftr.errors import ConfigError, WeightsError
 from microloftr.matching import Matcher
-from microloftr.model import attention, published
+from microloftr.model import attention
 from microloftr.model import position as position_module
-from microloftr.model.coarse_matching import DualSoftmax
-from microloftr.model.expectation import deviation
+from microloftr.model.coarse_matching import DualSoftmax, select
 from microloftr.model.loftr import LoFTR
-from microloftr.model.presets import PRESETS
-from microloftr.model.published import RELEASES, load_published, load_release, rename
+from microloftr.model.presets import PRESETS, ModelConfig
+from microloftr.model.published import RELEASES, load_file, load_published, load_release, rename
+from microloftr.model.pyramid import upsample
+from microloftr.model.sine_transformer import PublishedTransformer
 from microloftr.model.weights import load_model, random_model, save_weights
+from microloftr.model.windows import window_places
 
 CASES = {  # batch, sizes of image_0 and image_1, whether parts are padding
-    "equal": (1, (136, 152), (136, 152), False),
-    "unequal": (1, (144, 136), (128, 168), False),
+    "equal": (1, (176, 184), (176, 184), False),
+    "unequal": (1, (184, 176), (176, 192), False),
     "odd": (4, (101, 131), (90, 77), False),
-    "batch": (2, (80, 112), (80, 112), False),
-    "masks": (2, (112, 128), (104, 128), True),
+    "batch": (2, (104, 128), (104, 128), False),
+    "masks": (2, (136, 144), (128, 144), True),
 }
-SCALE = 6.0  # of the last coarse layer
+SCALE = 12.0  # of the last coarse layer
 
 
 @dataclass(frozen=True)
@@ -78,16 +84,19 @@ def ours_like(theirs: KorniaLoFTR, released: bool = False) -> LoFTR:
 
 
 def images(case: str) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Crops of one texture, so that many cells are nearest to each other."""
+    """Crops of one texture whole cells apart, each with noise of its own: many cells are nearest to each other."""
     batch, size_0, size_1, padded = CASES[case]
-    generator = torch.Generator().manual_seed(len(case))
-    texture = F.interpolate(torch.rand(batch, 1, 90, 90, generator=generator), (216, 216), mode="bicubic").clamp(0, 1)
-    image_0, image_1 = texture[..., : size_0[0], : size_0[1]], texture[..., : size_1[0], : size_1[1]]
+    generator = torch.Generator().manual_seed(list(CASES).index(case))
+    texture = F.interpolate(torch.rand(batch, 1, 90, 90, generator=generator), (240, 240), mode="bicubic")
+    image_0, image_1 = texture[..., : size_0[0], : size_0[1]], texture[..., 8 : size_1[0] + 8, 16 : size_1[1] + 16]
+    image_0, image_1 = (
+        (image + 0.02 * torch.randn(image.shape, generator=generator)).clamp(0, 1) for image in (image_0, image_1)
+    )
     if not padded:
         return image_0, image_1, None, None
     masks = [torch.zeros(batch, *size, dtype=torch.bool) for size in (size_0, size_1)]
     for mask in masks:
-        mask[0, :, : mask.shape[2] - 21] = True
+        mask[0, :, : mask.shape[2] // 8 * 8 - 15] = True  # ends one pixel after a cell's centre
         mask[1, : mask.shape[1] - 12] = True
     return image_0 * masks[0][:, None], image_1 * masks[1][:, None], *masks
 
@@ -110,11 +119,17 @@ def run_theirs(model: KorniaLoFTR, image_0, image_1, mask_0=None, mask_1=None) -
     return Theirs(*(out[n] for n in names), seen["data"]["conf_matrix"], *windows, seen["data"]["expec_f"][:, 2])
 
 
-def compare(model: LoFTR, theirs: Theirs, image_0, image_1, mask_0=None, mask_1=None, least: int = 200) -> None:
+def deviation(log_heat: Tensor) -> Tensor:
+    """σ_x + σ_y (M,) of heat maps (M, W²) in half windows, by whose inverse the published code weighs its fine loss."""
+    window = int(log_heat.shape[1] ** 0.5)
+    places, heat = window_places(window, log_heat) / (window // 2), log_heat.exp()
+    return (heat @ places**2 - (heat @ places) ** 2).clamp(min=1e-10).sqrt().sum(1)
+
+
+def compare(model: LoFTR, theirs: Theirs, image_0, image_1, mask_0=None, mask_1=None) -> None:
     with torch.no_grad():
         trace = model.trace(image_0, image_1, 0.0, 0, mask_0, mask_1)
     matches = trace.matches
-    assert len(theirs.confidence) >= least
     assert torch.equal(matches.batch_index, theirs.batch_index)
     torch.testing.assert_close(matches.points_0.double(), theirs.points_0.double(), rtol=0, atol=1e-6)
     torch.testing.assert_close(matches.points_1, theirs.points_1, rtol=0, atol=1e-6)
@@ -146,16 +161,19 @@ def batch_case(theirs):
 def test_the_same_to_the_last_digits(theirs, ours, case):
     image_0, image_1, *masks = images(case)
     given = image_0.double(), image_1.double(), *masks
-    compare(ours, run_theirs(theirs, *given), *given)
+    expected = run_theirs(theirs, *given)
+    assert len(expected.confidence) >= 200
+    compare(ours, expected, *given)
 
 
 def test_the_slip_of_the_released_weights(batch_case):
     given, _ = batch_case
     released = kornia_loftr(released=True).double()
     expected = run_theirs(released, *given)
-    compare(ours_like(released, released=True).double(), expected, *given, least=100)
+    assert len(expected.confidence) >= 100
+    compare(ours_like(released, released=True).double(), expected, *given)
     with pytest.raises(AssertionError):
-        compare(ours_like(released, released=False).double(), expected, *given, least=100)
+        compare(ours_like(released, released=False).double(), expected, *given)
 
 
 @pytest.mark.parametrize("something", [True, False])
@@ -169,7 +187,7 @@ def test_float32_at_the_published_settings(something):
     expected = run_theirs(theirs, image_0, image_1)
     with torch.no_grad():
         found = model(image_0, image_1, 0.2, 2)
-    assert (len(expected.confidence) > 50) if something else (len(expected.confidence) == 0)
+    assert (len(expected.confidence) > 20) if something else (len(expected.confidence) == 0)
     assert len(found.confidence) == len(expected.confidence)
     torch.testing.assert_close(found.points_0, expected.points_0)
     torch.testing.assert_close(found.points_1, expected.points_1, rtol=0, atol=2e-2)
@@ -198,7 +216,7 @@ def change_batch_norm(model, monkeypatch):
     monkeypatch.setattr(model.backbone.down_quarter[0].norm_1, "eps", 2e-5)
 
 
-def change_feature_map(model, monkeypatch):
+def change_queries(model, monkeypatch):
     def linear(query, key, value, *masks):
         return attention.linear_attention(query * 1.0001, key, value, *masks)
 
@@ -216,20 +234,24 @@ def change_window_stride(model, monkeypatch):
 
 def change_order(model, monkeypatch):
     """Symmetric cross-attention, as `micro` has it."""
-    last = model.transformer.layers[1]
-    monkeypatch.setattr(model.transformer, "forward", lambda a, b, *m: (last, b, a)[1:])
+
+    def forward(self, x_0, x_1, mask_0=None, mask_1=None):
+        for self_layer, cross_layer in zip(self.layers[::2], self.layers[1::2], strict=True):
+            x_0, x_1 = self_layer(x_0, x_0, mask_0, mask_0), self_layer(x_1, x_1, mask_1, mask_1)
+            x_0, x_1 = cross_layer(x_0, x_1, mask_0, mask_1), cross_layer(x_1, x_0, mask_1, mask_0)
+        return x_0, x_1
+
+    monkeypatch.setattr(PublishedTransformer, "forward", forward)
 
 
 def change_upsampling(model, monkeypatch):
-    from microloftr.model.backbone import upsample
-
     monkeypatch.setattr(model.backbone, "upsample", upsample)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        change_temperature, change_base, change_slope, change_layer_norm, change_batch_norm, change_feature_map,
+        change_temperature, change_base, change_slope, change_layer_norm, change_batch_norm, change_queries,
         change_heads, change_window_stride, change_order, change_upsampling,
     ],
     ids=lambda f: f.__name__,
@@ -243,6 +265,67 @@ def test_one_changed_constant_is_noticed(theirs, batch_case, monkeypatch, change
 
 
 # --- the preset
+
+
+def test_the_preset_and_its_releases_are_the_published_ones():
+    published_loftr = ModelConfig(
+        preset="loftr",
+        backbone="resnet_fpn",
+        upsampling="align_corners",
+        dim=256,
+        heads=8,
+        layers=4,
+        transformer="sine",
+        released_position=False,
+        attention="linear",
+        matching="dual_softmax",
+        refinement="expectation",
+        fine_dim=128,
+        fine_heads=8,
+        window=5,
+        threshold=0.2,
+        pixel_centre=0.0,
+    )
+    assert PRESETS["loftr"] == published_loftr
+    assert {name: (r.file, r.sha256[:8], r.config) for name, r in RELEASES.items()} == {
+        "loftr-outdoor": (
+            "loftr_outdoor.ckpt",
+            "21f5bec5",
+            replace(published_loftr, released_position=True, pixel_centre=0.5),
+        ),
+        "loftr-indoor": ("loftr_indoor_ds_new.ckpt", "be9ff88b", replace(published_loftr, pixel_centre=0.5)),
+    }
+
+
+def test_fresh_weights_are_drawn_as_published():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        theirs, ours = rename(KorniaLoFTR(None).state_dict()), LoFTR(PRESETS["loftr"]).state_dict()
+    for name, value in theirs.items():
+        if value.numel() > 1000:
+            assert ours[name].std() == pytest.approx(float(value.std()), rel=0.1), name
+        elif value.ndim == 1 and "refinement" not in name:
+            assert torch.equal(ours[name], value), name
+
+
+def test_without_a_threshold_the_preset_s_counts(ours):
+    image_0, image_1, *_ = (image.double() for image in images("batch")[:2])
+    with torch.no_grad():
+        plain, published_threshold, all_of_them = (ours(image_0, image_1, *t) for t in ((), (0.2,), (0.0,)))
+    assert torch.equal(plain.confidence, published_threshold.confidence)
+    assert 0 < len(plain.confidence) < len(all_of_them.confidence)
+
+
+def test_the_border_of_either_image_is_left_out():
+    """3×3 cells; the centre of one image matches a corner of the other."""
+    for cell_0, cell_1 in ((4, 0), (0, 4)):
+        log_confidence = torch.full((1, 9, 9), -20.0)
+        log_confidence[0, cell_0, cell_1] = -0.1
+        assert len(select(log_confidence, (3, 3), (3, 3), 0.2).cells_0) == 1
+        assert len(select(log_confidence, (3, 3), (3, 3), 0.2, border=1).cells_0) == 0
+    log_confidence = torch.full((1, 9, 9), -20.0)
+    log_confidence[0, 4, 4] = -0.1
+    assert len(select(log_confidence, (3, 3), (3, 3), 0.2, border=1).cells_0) == 1
 
 
 def test_the_preset_has_the_published_size():
@@ -284,6 +367,8 @@ def test_order_matters_as_published(ours):
     [
         ({"fine_dim": 92, "backbone": "micro", "fine_heads": 8}, "model.fine_dim 92 does not split into model.fine_h"),
         ({"fine_dim": 96}, "model.fine_dim is 96; the fine map of resnet_fpn has 128 channels"),
+        ({"backbone": "one_conv"}, "model.window is 5; one_conv has no fine map to refine on"),
+        ({"dim": 250, "heads": 5}, "model.dim is 250; positions need a multiple of 4 channels"),
         ({"transformer": "sines"}, "model.transformer is 'sines'; it must be rotary or sine"),
         ({"threshold": 1.0}, "model.threshold is 1.0; it must be at least 0 and below 1"),
     ],
@@ -317,11 +402,22 @@ def test_parts_of_both_presets_can_be_put_together(changes):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A file of the layout of the released checkpoints: 211 tensors (and batch counters), prefixed by `matcher.`."""
+    """A file of the layout of the released checkpoints: 211 tensors, prefixed by `matcher.`."""
     model = kornia_loftr(0.0, 0, released=True)
     path = tmp_path_factory.mktemp("released") / "loftr_outdoor.ckpt"
-    torch.save({"state_dict": {f"matcher.{name}": value for name, value in model.state_dict().items()}}, path)
+    state = {f"matcher.{name}": value for name, value in model.state_dict().items()}
+    assert len(state) == 211
+    torch.save({"state_dict": state}, path)
     return path, model
+
+
+@pytest.fixture
+def known(checkpoint, monkeypatch):
+    """As if that file were the released one."""
+    digest = hashlib.sha256(checkpoint[0].read_bytes()).hexdigest()
+    outdoor = replace(RELEASES["loftr-outdoor"], sha256=digest)
+    monkeypatch.setitem(RELEASES, "loftr-outdoor", outdoor)
+    return checkpoint
 
 
 def test_a_released_checkpoint_loads_strictly_with_its_quirks(checkpoint):
@@ -330,35 +426,51 @@ def test_a_released_checkpoint_loads_strictly_with_its_quirks(checkpoint):
     assert (model.config.released_position, model.config.pixel_centre) == (True, 0.5)
     assert not model.training
     given = tuple(image.double() for image in images("batch")[:2])
-    compare(model.double(), run_theirs(copy.deepcopy(theirs).double(), *given), *given, least=100)
+    compare(model.double(), run_theirs(copy.deepcopy(theirs).double(), *given), *given)
 
 
-def test_from_pretrained_corrects_the_half_pixel_frame(checkpoint, monkeypatch):
-    path, theirs = checkpoint
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(path.parent))
-    (path.parent / "checkpoints").mkdir(exist_ok=True)
-    (path.parent / "checkpoints" / path.name).write_bytes(path.read_bytes())
-    matcher = Matcher.from_pretrained("loftr-outdoor", device="cpu", search=False, threshold=0.0)
+@pytest.mark.parametrize("by", ["name", "file"])
+def test_from_pretrained_corrects_the_half_pixel_frame(known, monkeypatch, tmp_path, by):
+    path, theirs = known
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(path, tmp_path / "checkpoints" / path.name)
+    name = "loftr-outdoor" if by == "name" else str(shutil.copy(path, tmp_path / "of any name.ckpt"))
+    matcher = Matcher.from_pretrained(name, device="cpu", search=False, threshold=0.0)
     image_0, image_1, *_ = images("equal")
     found = matcher.match(image_0[0, 0].numpy(), image_1[0, 0].numpy())
     expected = run_theirs(theirs, image_0, image_1)
     order = expected.confidence.argsort(descending=True, stable=True)
     assert len(found) == len(order) > 100
+    assert matcher.model.config.released_position
     torch.testing.assert_close(torch.tensor(found.points_0), expected.points_0[order].double() - 0.5)
     distance = torch.tensor(found.points_1) - (expected.points_1[order].double() - 0.5)
-    assert distance.abs().median() < 1e-3
+    assert distance.abs().quantile(0.98) < 1e-2
+
+
+def test_a_file_that_no_digest_names_is_not_guessed_at(checkpoint, tmp_path):
+    with pytest.raises(WeightsError, match="is none of the published checkpoints loftr-outdoor, loftr-indoor"):
+        Matcher.from_pretrained(str(checkpoint[0]))
+    with pytest.raises(WeightsError, match="there is no checkpoint"):
+        load_file(tmp_path / "missing.ckpt")
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b"not a checkpoint", "is no checkpoint that can be read safely"),
+        (b"not a checkpoint", "is damaged or holds more than tensors"),
+        (b"PK", "is no checkpoint that can be read|is damaged or holds more than tensors"),
+        (b"", "is no checkpoint that can be read"),
         ({"state_dict": {}}, "holds no weights"),
+        ({"state_dict": [1, 2]}, "holds no weights"),
+        ({"state_dict": torch.zeros(3)}, "holds no weights"),
+        ({1: torch.zeros(3)}, "holds no weights"),
         ({"epoch": 3}, "holds no weights"),
-        ("missing", "is not the published LoFTR .* Missing key"),
-        ("shape", "is not the published LoFTR .* size mismatch"),
-        ("nan", "is damaged: .* not finite"),
-        (print, "is no checkpoint that can be read safely"),
+        ("missing", "is not the LoFTR that loftr describes: it lacks a tensor, backbone.lateral_quarter.weight"),
+        ("more", "is not the LoFTR that loftr describes: it has a tensor too many, backbone.extra"),
+        ("shape", r"backbone.lateral_quarter.weight is \(3, 3\) where \(256, 196, 1, 1\) belongs"),
+        ("nan", "is damaged: backbone.lateral_quarter.weight holds numbers that are not finite"),
+        (print, "is damaged or holds more than tensors; if you trust it, save its state_dict alone"),
     ],
 )
 def test_a_wrong_checkpoint_is_refused_in_one_sentence(checkpoint, tmp_path, content, fault):
@@ -367,6 +479,8 @@ def test_a_wrong_checkpoint_is_refused_in_one_sentence(checkpoint, tmp_path, con
     state = theirs.state_dict()
     if content == "missing":
         del state["backbone.layer2_outconv.weight"]
+    elif content == "more":
+        state["backbone.extra"] = torch.zeros(3)
     elif content == "shape":
         state["backbone.layer2_outconv.weight"] = torch.zeros(3, 3)
     elif content == "nan":
@@ -380,28 +494,36 @@ def test_a_wrong_checkpoint_is_refused_in_one_sentence(checkpoint, tmp_path, con
     assert "\n" not in str(caught.value)
 
 
-def test_fetching_shows_the_size_and_keeps_nothing_half(tmp_path, monkeypatch, capsys, checkpoint):
-    path, _ = checkpoint
+def test_fetching_tries_both_hosts_and_keeps_nothing_half(known, tmp_path, monkeypatch, capsys):
+    path, _ = known
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    asked = []
 
-    def short(address, target, progress):
-        with open(target, "wb") as file:
-            file.write(b"<html>moved</html>")
+    class Reply(io.BytesIO):
+        def info(self):
+            headers = Message()
+            headers["Content-Length"] = str(len(self.getvalue()))
+            return headers
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", short)
-    with pytest.raises(WeightsError, match=r"loftr-outdoor cannot be fetched \(18 bytes came"):
+    def serve(content):
+        def urlopen(request):
+            asked.append(request.full_url)
+            return Reply(content if "cmp.felk" in request.full_url else b"<html>moved</html>")
+
+        monkeypatch.setattr(torch.hub, "urlopen", urlopen)
+
+    serve(b"<html>gone</html>")
+    with pytest.raises(WeightsError, match=r"loftr-outdoor cannot be fetched \(invalid hash value .* by hand and save"):
         load_release("loftr-outdoor")
-    assert "about 46 MB" in capsys.readouterr().err
+    assert "Fetching loftr-outdoor, 46 MB" in capsys.readouterr().err
     assert list((tmp_path / "checkpoints").iterdir()) == []
-
-    def whole(address, target, progress):
-        assert address.endswith("loftr_outdoor.ckpt")
-        with open(target, "wb") as file:
-            file.write(path.read_bytes())
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", whole)
+    serve(path.read_bytes())
     assert load_release("loftr-outdoor").config.released_position
-    assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["loftr_outdoor.ckpt"]
+    assert [address.split("/")[2] for address in asked] == 2 * ["huggingface.co", "cmp.felk.cvut.cz"]
+    (kept,) = (tmp_path / "checkpoints").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="its SHA-256 is another one; delete it"):
+        load_release("loftr-outdoor")
 
 
 def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
@@ -411,9 +533,10 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_weights_carry_their_configuration_and_refuse_another(tmp_path):
-    path = save_weights(random_model("loftr"), tmp_path / "loftr.safetensors", {})
-    assert load_model(path).config == PRESETS["loftr"]
+    model = random_model("loftr")
+    model.backbone.stem[1].num_batches_tracked.fill_(100_001)  # beyond half precision
+    path = save_weights(model, tmp_path / "loftr.safetensors", {})
+    assert load_model(path).backbone.stem[1].num_batches_tracked == 100_001
     assert load_model(path, PRESETS["loftr"]).config == PRESETS["loftr"]
     with pytest.raises(WeightsError, match=r"belong to another model: their model\.window is 5, not 7"):
         load_model(path, replace(PRESETS["loftr"], window=7))
-    assert published.RELEASES["loftr-indoor"].config.released_position is False

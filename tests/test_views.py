@@ -86,7 +86,6 @@ def test_diagrams_say_the_shapes_of_the_trace(case):
     expected = {
         diagrams.draw_line(shapes, config): [encoded.pyramid_0.half, encoded.pyramid_0.quarter, encoded.coarse_0,
                                              encoded.fine_0, found.cells_0, trace.matches.points_1],
-        diagrams.draw_backbone(shapes): [encoded.pyramid_0.half, encoded.pyramid_0.quarter, encoded.pyramid_0.eighth],
         diagrams.draw_transformer(shapes, config): [encoded.coarse_0, encoded.coarse_1],
         diagrams.draw_coarse_matching(shapes): [encoded.coarse_1, trace.log_confidence, found.cells_0],
         diagrams.draw_refinement(shapes, config): [encoded.fine_0, trace.refined.log_heat, trace.refined.offset],

@@ -20,7 +20,7 @@ from microloftr.errors import ParameterError, WeightsError
 from microloftr.images import Image, as_image, resize
 from microloftr.matches import Matches
 from microloftr.model.loftr import LoFTR
-from microloftr.model.published import RELEASES, load_published, load_release
+from microloftr.model.published import RELEASES, load_file, load_release
 from microloftr.model.trace import MatchedPoints
 from microloftr.model.weights import load_model, random_model, shipped
 
@@ -65,7 +65,7 @@ class Matcher:
     @classmethod
     def from_pretrained(cls, name: str = "micro", device: str = "auto", **options) -> MatchesTwoImages:
         """A matcher by name: shipped weights, a .safetensors file, the published "loftr-outdoor" or "loftr-indoor"
-        (fetched the first time) or a .ckpt file of that layout, "random:PRESET", or a dotted name of your own.
+        (fetched the first time) or their .ckpt files, "random:PRESET", or a dotted name of your own.
 
         Options are those of MatcherOptions. Raises WeightsError or ParameterError.
         """
@@ -75,7 +75,7 @@ class Matcher:
         if name in RELEASES:
             return cls(load_release(name), chosen, device)
         if name.endswith(".ckpt"):
-            return cls(load_published(name, RELEASES["loftr-outdoor"].config), chosen, device)
+            return cls(load_file(name), chosen, device)
         if name.endswith(".safetensors") or Path(name).is_file():
             return cls(load_model(name), chosen, device)
         if "." in name:

@@ -5,20 +5,11 @@ does not keep the frame mended: every kernel is odd with padding k//2, so cell j
 are enlarged by `upsample`, which reads position i/2. There is no batch normalisation: no sample sees another.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-@dataclass(frozen=True)
-class Pyramid:
-    """Feature maps of one batch of images, h×w the coarse grid (ceil(H/8), ceil(W/8))."""
-
-    half: Tensor | None  # (B, 24 or 128, ceil(H/2), ceil(W/2)); None where there is no refinement
-    quarter: Tensor | None  # (B, 24 or 196, ceil(H/4), ceil(W/4))
-    eighth: Tensor  # (B, C, h, w)
+from microloftr.model.pyramid import Pyramid, upsample
 
 
 def contrast(images: Tensor, side: int = 33, floor: float = 0.02) -> Tensor:
@@ -41,21 +32,6 @@ def box_mean(images: Tensor, side: int) -> Tensor:
         images, (2 * min(half, height - 1) + 1, 1), 1, (min(half, height - 1), 0), count_include_pad=False
     )
     return F.avg_pool2d(rows, (1, 2 * min(half, width - 1) + 1), 1, (0, min(half, width - 1)), count_include_pad=False)
-
-
-def upsample(images: Tensor, height: int, width: int) -> Tensor:
-    """Maps (B, C, h, w) enlarged to height×width of half the stride: output i reads input position i/2 exactly.
-
-    The common align_corners=True to size 2n reads i(n−1)/(2n−1), up to half a cell off at the far edge, and
-    align_corners=False reads i/2 − 1/4 everywhere.
-    """
-    exact = F.interpolate(
-        images, (2 * images.shape[-2] - 1, 2 * images.shape[-1] - 1), mode="bilinear", align_corners=True
-    )
-    missing_y, missing_x = max(height - exact.shape[-2], 0), max(width - exact.shape[-1], 0)
-    if missing_y or missing_x:
-        exact = F.pad(exact, (0, missing_x, 0, missing_y), mode="replicate")
-    return exact[..., :height, :width]
 
 
 class Conv(nn.Sequential):

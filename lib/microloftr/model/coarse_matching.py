@@ -1,7 +1,7 @@
 """Which coarse cell of image_0 shows the same place as which of image_1: a dual softmax, then mutual nearest cells.
 
 LoFTR §3.3, in the paper's letters: S is `similarity`, τ `TEMPERATURE`, P_c the confidence matrix (here its logarithm),
-θ_c `threshold`, and (ĩ, j̃) ∈ M_c are cells_0 and cells_1.
+MNN `mutual`, θ_c `threshold`, and (ĩ, j̃) ∈ M_c are cells_0 and cells_1.
 """
 
 import math
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from microloftr.model.tokens import precise, tokens_of
 
 MASKED = -1e9  # similarity of cells that are padding
 
@@ -25,7 +27,7 @@ class CoarseMatches:
 
 
 @dataclass(frozen=True)
-class Confidence:
+class CellScores:
     """How sure the model is of every pair of cells, in logarithms, and of each cell that it has a match at all."""
 
     log_confidence: Tensor  # (B, L0, L1)
@@ -34,20 +36,24 @@ class Confidence:
 
 
 class DualSoftmax(nn.Module):
-    """The published form: P_c(i, j) = softmax(S(i, ·))_j · softmax(S(·, j))_i, S(i, j) = ⟨x_i, x_j⟩ / (C·τ)."""
+    """The published form: P_c(i, j) = softmax(S(i, ·))_j · softmax(S(·, j))_i with S(i, j) = ⟨F̃_tr(i), F̃_tr(j)⟩ / τ.
+
+    That τ is 0.1, and that the inner product is divided by C, the number of channels, stands in the code alone.
+    """
 
     TEMPERATURE = 0.1
 
     def forward(
         self, coarse_0: Tensor, coarse_1: Tensor, mask_0: Tensor | None = None, mask_1: Tensor | None = None
-    ) -> Confidence:
-        """Coarse maps (B, C, h, w), masks (B, L) → Confidence."""
-        x_0, x_1 = (tokens(x) / x.shape[1] ** 0.5 for x in (coarse_0, coarse_1))
-        return Confidence(dual_log_softmax(x_0 @ x_1.transpose(1, 2) / self.TEMPERATURE, mask_0, mask_1))
+    ) -> CellScores:
+        """Coarse maps (B, C, h0, w0), (B, C, h1, w1), masks (B, L0), (B, L1) → CellScores."""
+        x_0, x_1 = (precise(tokens_of(x)) / x.shape[1] ** 0.5 for x in (coarse_0, coarse_1))  # (B, L, C)
+        similarity = x_0 @ x_1.transpose(1, 2) / self.TEMPERATURE
+        return CellScores(dual_log_softmax(similarity, mask_0, mask_1))
 
 
 def dual_log_softmax(similarity: Tensor, mask_0: Tensor | None = None, mask_1: Tensor | None = None) -> Tensor:
-    """log softmax over image_1's cells + log softmax over image_0's cells; −inf where a cell is padding."""
+    """Similarity (B, L0, L1) → log softmax over image_1's cells + over image_0's; −inf where a cell is padding."""
     padding = None
     if mask_0 is not None or mask_1 is not None:
         padding = torch.zeros_like(similarity, dtype=torch.bool)
@@ -69,9 +75,10 @@ def select(
     mask_0: Tensor | None = None,
     mask_1: Tensor | None = None,
 ) -> CoarseMatches:
-    """M_c: mutual nearest cells above `threshold`, none within `border` cells of an edge or of padding.
+    """M_c from log_confidence (B, L0, L1): mutual nearest cells above `threshold` (the paper has ≥, its code >).
 
-    Each cell of either image is in one match at most, ties included: of equal confidences the first counts.
+    None lies within `border` cells of an edge or of padding; shapes are (h, w), masks (B, L0) and (B, L1). Each cell
+    of either image is in one match at most, ties included: of equal confidences the first counts.
     """
     best_0, cells_1 = log_confidence.max(2)  # (B, L0)
     nearest_0 = log_confidence.argmax(1)  # (B, L1)
@@ -91,13 +98,3 @@ def inner(
     mask = torch.ones(1, *shape, device=device) if mask is None else mask.unflatten(1, shape).float()
     outside = F.pad(1 - mask, (border,) * 4, value=1.0)
     return F.max_pool2d(outside, 2 * border + 1, 1).flatten(1) == 0
-
-
-def tokens(maps: Tensor) -> Tensor:
-    """Maps (B, C, h, w) → cells (B, L, C), in float32 at least."""
-    return precise(maps.flatten(2).transpose(1, 2))
-
-
-def precise(x: Tensor) -> Tensor:
-    """In float32 at least, also where the network runs in half precision: a softmax over many needs its digits."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

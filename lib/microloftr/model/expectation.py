@@ -1,28 +1,31 @@
-"""The published refinement: the expectation over a W×W window of image_1 (LoFTR §3.4).
+"""The published refinement: the expectation over a w×w window of image_1 (LoFTR §3.4; coarse features joined: §3.6).
 
-For each coarse match (ĩ, j̃): crop both fine maps around it, let the two windows attend to each other, compare the
-centre of the one with every place of the other, and take the mean place ĵ' under the softmax of that comparison. The
-point of image_0 stays on the centre of its cell.
+For each coarse match (ĩ, j̃): crop both fine maps around it, let the two windows attend to each other N_f times, compare
+the centre of the one with every place of the other, and take the mean place ĵ' under the softmax of that comparison.
+The point of image_0 stays on the centre of its cell.
 """
 
 import torch
 from torch import Tensor, nn
 
-from microloftr.model.coarse_matching import CoarseMatches, precise
+from microloftr.model.coarse_matching import CoarseMatches
 from microloftr.model.presets import FINE_STRIDE
-from microloftr.model.refinement import Refined, fine_cells, gather_windows
-from microloftr.model.transformer import PublishedTransformer
+from microloftr.model.sine_transformer import PublishedTransformer
+from microloftr.model.tokens import precise
+from microloftr.model.windows import Refined, fine_cells, gather_windows, window_places
 
 
 class Expectation(nn.Module):
-    """Windows, a fine transformer of one self- and one cross-attention, expectation."""
+    """Windows, a fine transformer, expectation."""
+
+    LAYERS = 1  # N_f, each one self- and one cross-attention
 
     def __init__(self, coarse_dim: int, fine_dim: int, heads: int, window: int, attention: str) -> None:
         super().__init__()
         self.window = window
         self.context = nn.Linear(coarse_dim, fine_dim)
         self.merge = nn.Linear(2 * fine_dim, fine_dim)
-        self.transformer = PublishedTransformer(fine_dim, heads, 1, attention)
+        self.transformer = PublishedTransformer(fine_dim, heads, self.LAYERS, attention)
         for linear in (self.context, self.merge):
             nn.init.kaiming_normal_(linear.weight, mode="fan_out", nonlinearity="relu")
 
@@ -46,19 +49,3 @@ class Expectation(nn.Module):
         context = self.context(precise(coarse.flatten(2)[batch_index, :, cells]))  # (M, F)
         context = context[:, None].expand(-1, self.window**2, -1)
         return self.merge(torch.cat((precise(windows) * inside[..., None], context), -1))
-
-
-def window_places(window: int, like: Tensor) -> Tensor:
-    """Places (W², 2) of a window, x and y in fine cells from its centre, row by row."""
-    step = torch.arange(window, dtype=like.dtype, device=like.device) - window // 2
-    y, x = torch.meshgrid(step, step, indexing="ij")
-    return torch.stack((x, y), -1).flatten(0, 1)
-
-
-def deviation(log_heat: Tensor) -> Tensor:
-    """σ (M,) of heat maps (M, W²) in half windows, summed over x and y; the published fine loss weighs by 1/σ."""
-    window = int(log_heat.shape[1] ** 0.5)
-    places = window_places(window, log_heat) / (window // 2)
-    heat = log_heat.exp()
-    variance = heat @ places**2 - (heat @ places) ** 2
-    return variance.clamp(min=1e-10).sqrt().sum(1)

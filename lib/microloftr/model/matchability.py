@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microloftr.model.coarse_matching import Confidence, dual_log_softmax, tokens
+from microloftr.model.coarse_matching import CellScores, dual_log_softmax
+from microloftr.model.tokens import precise, tokens_of
 
 
 class MatchableDualSoftmax(nn.Module):
@@ -29,9 +30,9 @@ class MatchableDualSoftmax(nn.Module):
 
     def forward(
         self, coarse_0: Tensor, coarse_1: Tensor, mask_0: Tensor | None = None, mask_1: Tensor | None = None
-    ) -> Confidence:
-        """Coarse maps (B, C, h, w), masks (B, L) → Confidence."""
-        x_0, x_1 = tokens(coarse_0), tokens(coarse_1)
+    ) -> CellScores:
+        """Coarse maps (B, C, h0, w0), (B, C, h1, w1), masks (B, L0), (B, L1) → CellScores."""
+        x_0, x_1 = (precise(tokens_of(x)) for x in (coarse_0, coarse_1))
         similarity = self.log_scale.exp() * (
             F.normalize(self.project(x_0), dim=-1) @ F.normalize(self.project(x_1), dim=-1).transpose(1, 2)
         )
@@ -39,4 +40,4 @@ class MatchableDualSoftmax(nn.Module):
         log_confidence = dual_log_softmax(similarity, mask_0, mask_1)
         log_confidence += F.logsigmoid(logits_0)[:, :, None]  # in place: these matrices are what takes the memory
         log_confidence += F.logsigmoid(logits_1)[:, None, :]
-        return Confidence(log_confidence, logits_0, logits_1)
+        return CellScores(log_confidence, logits_0, logits_1)

@@ -2,14 +2,16 @@
 
 from torch import Tensor, nn
 
-from microloftr.model.backbone import MicroBackbone, OneConvBackbone, Pyramid
+from microloftr.model.backbone import MicroBackbone, OneConvBackbone
 from microloftr.model.coarse_matching import DualSoftmax
 from microloftr.model.expectation import Expectation
 from microloftr.model.matchability import MatchableDualSoftmax
 from microloftr.model.presets import ModelConfig
+from microloftr.model.pyramid import Pyramid
 from microloftr.model.refinement import FineFeatures, Refinement
 from microloftr.model.resnet_fpn import ResNetFPN
-from microloftr.model.transformer import SineTransformer, Transformer
+from microloftr.model.sine_transformer import SineTransformer
+from microloftr.model.transformer import Transformer
 
 
 class FinestMap(nn.Module):
@@ -34,7 +36,7 @@ def transformer(config: ModelConfig) -> nn.Module:
 
 
 def coarse_matching(config: ModelConfig) -> nn.Module:
-    """Coarse maps → Confidence."""
+    """Coarse maps → CellScores."""
     return DualSoftmax() if config.matching == "dual_softmax" else MatchableDualSoftmax(config.dim)
 
 

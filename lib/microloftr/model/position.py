@@ -1,4 +1,4 @@
-"""Where a cell is: rotary encoding (Su et al. 2021), as `micro` has it, or the published sum of sines (LoFTR §3.2).
+"""Where a cell is: rotary encoding (Su et al. 2021), as `micro` has it, or the published sines (LoFTR §3.2).
 
 Rotary: queries and keys of self-attention are turned by angles that grow with the cell's x and y, so that the inner
 product of full attention tells the distance of two cells only: nothing is learned about absolute places. Sines: added
@@ -39,8 +39,9 @@ def sine_encoding(
 ) -> Tensor:
     """The published encoding (channels, h, w): channels 4k … 4k+3 are sin xω, cos xω, sin yω, cos yω; x, y from 1 on.
 
-    ω_k = BASE^(−2k/(C/2)). The released outdoor and indoor weights were trained with a slip in that formula
-    (`/d_model//2` without parentheses): ω_k = e^(−2k), where almost all channels are constant. `released` gives those.
+    ω_k = BASE^(−2k/(C/2)), by the published code; the paper leaves the formula to its supplement. The outdoor weights
+    and the first indoor ones were trained with a slip in it (`/d_model//2` without parentheses): ω_k = e^(−2k), where
+    almost all channels are constant. `released` gives those.
     """
     half = channels // 2
     exponent = -1.0 if released else -math.log(BASE) / half

@@ -27,7 +27,7 @@ class ModelConfig:
     upsampling: str = "exact"  # of resnet_fpn; align_corners: published, drifts
     dim: int = 128  # C, channels of a coarse cell
     heads: int = 4
-    layers: int = 3  # each one self- and one cross-attention
+    layers: int = 3  # N_c, each one self- and one cross-attention
     transformer: str = "rotary"  # rotary: relative places, symmetric; sine: published
     released_position: bool = False  # sines with the slip that the released weights were trained with
     attention: str = "full"
@@ -43,11 +43,15 @@ class ModelConfig:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"model.{name} is {getattr(self, name)!r}; it must be {' or '.join(known)}")
-        if self.heads < 1 or self.dim % self.heads or (self.dim // self.heads) % 4:
+        if self.heads < 1 or self.dim % self.heads or (self.transformer == "rotary" and self.dim // self.heads % 4):
             raise ConfigError(
                 f"model.dim {self.dim} does not split into model.heads {self.heads} of a multiple of 4 channels each; "
                 f"choose dim = 4·heads·n, as 128 with 4 heads"
             )
+        if self.dim % 4:
+            raise ConfigError(f"model.dim is {self.dim}; positions need a multiple of 4 channels")
+        if self.backbone == "one_conv" and self.window:
+            raise ConfigError(f"model.window is {self.window}; one_conv has no fine map to refine on, so it must be 0")
         if self.window != 0 and (self.window < 3 or self.window % 2 == 0):
             raise ConfigError(f"model.window is {self.window}; it must be odd and at least 3, or 0 for no refinement")
         if self.layers < 0 or self.fine_dim < 4:

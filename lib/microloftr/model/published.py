@@ -1,9 +1,11 @@
 """The published LoFTR weights in this house: fetched, checked, renamed, loaded strictly, with their quirks known.
 
-The released checkpoints were trained with a slip in the position encoding and put pixel centres at ½ (their truth came
-from a camera model): the configuration says both, so that the line and `Matcher` do what the weights expect.
+The outdoor weights (and the first indoor ones, which are not offered) were trained with a slip in the position
+encoding; all of them put pixel centres at ½, as the camera model of their truth did. The configuration says both, so
+that the line and `Matcher` do what the weights expect.
 """
 
+import hashlib
 import re
 import sys
 from dataclasses import dataclass, replace
@@ -40,30 +42,54 @@ RENAMES = (  # published name → ours; what comes after is kept
 
 @dataclass(frozen=True)
 class Release:
-    """One published checkpoint."""
+    """One published checkpoint. Upstream gives no digest; this one is on record in several public projects."""
 
-    addresses: tuple[str, ...]  # tried in this order
+    file: str
+    sha256: str
     config: ModelConfig
-    least_bytes: int = 44_000_000  # no digest is published; 46.3 MB of tensors and their names
-    most_bytes: int = 60_000_000
 
 
-_RELEASED = replace(PRESETS["loftr"], released_position=True, pixel_centre=0.5)
-_HOST = "https://cmp.felk.cvut.cz/~mishkdmy/models/"
+HOSTS = ("https://huggingface.co/kornia/loftr/resolve/main/", "https://cmp.felk.cvut.cz/~mishkdmy/models/")  # in order
+SIZE = "46 MB"
+_OUTDOOR = replace(PRESETS["loftr"], released_position=True, pixel_centre=0.5)
 RELEASES = {
-    "loftr-outdoor": Release((f"{_HOST}loftr_outdoor.ckpt",), _RELEASED),
-    "loftr-indoor": Release((f"{_HOST}loftr_indoor_ds_new.ckpt",), replace(_RELEASED, released_position=False)),
+    "loftr-outdoor": Release(
+        "loftr_outdoor.ckpt", "21f5bec5968178e8bc8b7633441836fe5de4f47d861dd2cd7dc38e271b0479ec", _OUTDOOR
+    ),
+    "loftr-indoor": Release(
+        "loftr_indoor_ds_new.ckpt",
+        "be9ff88b323ec27889114719f668ae41aff7034b56a4c4acbd46b8b180b87ed3",
+        replace(_OUTDOOR, released_position=False),
+    ),
 }
 
 
 def load_release(name: str) -> LoFTR:
     """A published model by name, fetched into torch's cache the first time. Raises WeightsError."""
     release = RELEASES[name]
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / release.addresses[0].rsplit("/", 1)[-1]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / release.file
     if not path.is_file():
         _fetch(name, release, path)
+    if _digest(path) != release.sha256:
+        raise WeightsError(f"{path} is not {name}: its SHA-256 is another one; delete it, and it is fetched again")
     return load_published(path, release.config)
+
+
+def load_file(path: str | Path) -> LoFTR:
+    """One of the published checkpoints from a file of any name; its digest says which, and so which quirks it needs.
+
+    Raises WeightsError for any other file: what cannot be seen in the tensors cannot be guessed.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(f"there is no checkpoint {path}")
+    digest = _digest(Path(path))
+    for release in RELEASES.values():
+        if release.sha256 == digest:
+            return load_published(path, release.config)
+    raise WeightsError(
+        f"{path} is none of the published checkpoints {', '.join(RELEASES)}; for one of your own, say which "
+        f"configuration it needs: microloftr.model.published.load_published(path, config)"
+    )
 
 
 def load_published(path: str | Path, config: ModelConfig) -> LoFTR:
@@ -71,27 +97,37 @@ def load_published(path: str | Path, config: ModelConfig) -> LoFTR:
 
     Nothing of the file is executed; names, shapes and finiteness of all tensors are checked.
     """
+    if not Path(path).is_file():
+        raise WeightsError(f"there is no checkpoint {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is no checkpoint that can be read safely ({type(error).__name__})") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    except UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is damaged or holds more than tensors; if you trust it, save its state_dict alone"
+        ) from error
+    except Exception as error:  # damaged files make torch raise nearly anything
+        raise WeightsError(f"{path} is no checkpoint that can be read ({type(error).__name__})") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else None
+    if not isinstance(state, dict) or not state or not all(_is_weight(*item) for item in state.items()):
         raise WeightsError(f"{path} holds no weights: a checkpoint of LoFTR has a state_dict of tensors")
-    model = LoFTR(config)
-    try:
-        model.load_state_dict(rename(state))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"{path} is not the published LoFTR that {config.preset} describes: {reason}") from error
-    if bad := [name for name, value in model.state_dict().items() if not torch.isfinite(value).all()]:
-        raise WeightsError(f"{path} is damaged: {bad[0]} holds numbers that are not finite")
+    model, state = LoFTR(config), rename(state)
+    known = model.state_dict()
+    if odd := sorted(known.keys() ^ state.keys()):
+        there = "has a tensor too many" if odd[0] in state else "lacks a tensor"
+        raise WeightsError(f"{path} is not the LoFTR that {config.preset} describes: it {there}, {odd[0]}")
+    for name, value in state.items():
+        if value.shape != known[name].shape:
+            shapes = f"{tuple(value.shape)} where {tuple(known[name].shape)} belongs"
+            raise WeightsError(f"{path} is not the LoFTR that {config.preset} describes: {name} is {shapes}")
+        if not torch.isfinite(value).all():
+            raise WeightsError(f"{path} is damaged: {name} holds numbers that are not finite")
+    model.load_state_dict(state)
     return model.eval()
 
 
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Published names, with or without the prefix `matcher.`, to ours; a name that is not known stays as it is."""
-    return {_ours(name.removeprefix("matcher.")): value for name, value in state.items()}
+    """Published names, with or without a prefix of training, to ours; a name that is not known stays as it is."""
+    return {_ours(name.removeprefix("module.").removeprefix("matcher.")): value for name, value in state.items()}
 
 
 def _ours(name: str) -> str:
@@ -106,24 +142,27 @@ def _ours(name: str) -> str:
     return name
 
 
+def _is_weight(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor)
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _fetch(name: str, release: Release, path: Path) -> None:
-    """Download to `path`, beside and renamed, with size and progress on the terminal."""
+    """Download to `path`; torch writes beside, compares the digest and renames. Size and progress on the terminal."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    print(f"Fetching {name}, about {release.least_bytes // 10**6 + 2} MB, into {path.parent}", file=sys.stderr)
-    failure: Exception | None = None
-    for address in release.addresses:
+    print(f"Fetching {name}, {SIZE}, into {path.parent}", file=sys.stderr)
+    failures = []
+    for host in HOSTS:
         try:
-            torch.hub.download_url_to_file(address, str(part), progress=sys.stderr.isatty())
-        except (URLError, OSError, RuntimeError) as error:
-            failure = error
-            continue
-        size = part.stat().st_size
-        if release.least_bytes <= size <= release.most_bytes:
-            part.replace(path)
+            torch.hub.download_url_to_file(host + release.file, str(path), release.sha256, sys.stderr.isatty())
             return
-        part.unlink()
-        failure = WeightsError(f"{size} bytes came, where {release.least_bytes} or more belong")
+        except (URLError, OSError, RuntimeError) as error:
+            failures.append(str(error).split(chr(10))[0])
     raise WeightsError(
-        f"{name} cannot be fetched ({failure}); fetch {release.addresses[0]} by hand and save it as {path}"
-    ) from failure
+        f"{name} cannot be fetched ({'; '.join(dict.fromkeys(failures))}); fetch {HOSTS[0]}{release.file} by hand and "
+        f"save it as {path}"
+    )

@@ -7,7 +7,7 @@ stride s sits on pixel s·j; what moves the fine map off its place is the enlarg
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microloftr.model.backbone import Pyramid, upsample
+from microloftr.model.pyramid import Pyramid, upsample
 
 DIMS = (128, 196, 256)  # channels at 1/2, 1/4 and 1/8
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from microloftr.model.backbone import Pyramid
-from microloftr.model.coarse_matching import CoarseMatches
-from microloftr.model.refinement import Refined
+from microloftr.model.coarse_matching import CellScores, CoarseMatches
+from microloftr.model.pyramid import Pyramid
+from microloftr.model.windows import Refined
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Encoded:
     pyramid_1: Pyramid
     coarse_0: Tensor  # (B, C, h0, w0)
     coarse_1: Tensor
-    fine_0: Tensor | None  # (B, F, H0/2, W0/2)
+    fine_0: Tensor | None  # (B, F, ceil(H0/2), ceil(W0/2))
     fine_1: Tensor | None
     mask_0: Tensor | None = None  # (B, L0), False where a cell is padding
     mask_1: Tensor | None = None
@@ -39,12 +39,25 @@ class Trace:
     """Every stage's result of one forward pass."""
 
     encoded: Encoded
-    log_confidence: Tensor  # (B, L0, L1)
-    matchability_0: Tensor | None  # (B, L0) logits
-    matchability_1: Tensor | None
+    scores: CellScores
     coarse_matches: CoarseMatches
     refined: Refined | None
     matches: MatchedPoints
+
+    @property
+    def log_confidence(self) -> Tensor:
+        """log P_c (B, L0, L1)."""
+        return self.scores.log_confidence
+
+    @property
+    def matchability_0(self) -> Tensor | None:
+        """Logits (B, L0); None as published."""
+        return self.scores.matchability_0
+
+    @property
+    def matchability_1(self) -> Tensor | None:
+        """Logits (B, L1); None as published."""
+        return self.scores.matchability_1
 
     @property
     def confidence_matrix(self) -> Tensor:

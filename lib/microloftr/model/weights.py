@@ -28,7 +28,8 @@ def shipped(name: str) -> Path:
 
 def save_weights(model: LoFTR, path: str | Path, recipe: dict, dtype: torch.dtype = torch.float16) -> Path:
     """Save a model's weights (half precision) with its configuration and recipe in the header."""
-    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    tensors = {name: (v.to(dtype) if v.is_floating_point() else v).contiguous() for name, v in tensors.items()}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, {"config": json.dumps(as_dict(model.config)), "recipe": json.dumps(recipe)})
     return Path(path)
@@ -45,7 +46,7 @@ def load_model(path: str | Path, wanted: ModelConfig | None = None) -> LoFTR:
     try:
         with safe_open(path, "pt") as file:
             config = json.loads((file.metadata() or {})["config"])
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise WeightsError(f"{path} holds no weights of this package ({error.__class__.__name__})") from error
     try:

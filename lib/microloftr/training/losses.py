@@ -1,16 +1,20 @@
-"""What training lowers. Every loss is averaged over each pair first, then over the pairs that have anything to say."""
+"""What training lowers. Every loss is averaged over each pair first, then over the pairs that have anything to say.
+
+The published fine loss, ‖ĵ' − ĵ'_gt‖² / σ² with σ² the variance of the heat map (LoFTR §3.5), is replaced by two: a
+cross-entropy for the heat itself, and a distance where its peak is near the truth.
+"""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from microloftr.model.presets import FINE_STRIDE
-from microloftr.model.refinement import OUTSIDE
+from microloftr.model.windows import OUTSIDE
 from microloftr.training.supervision import Truth
 
 
 def coarse_loss(log_confidence: Tensor, cells_1: Tensor) -> Tensor:
-    """Mean −log confidence of the true cells (LoFTR, eq. 5): log_confidence (B, L0, L1), cells_1 (B, L0), −1 for none.
+    """Mean −log confidence of the true cells (LoFTR §3.5): log_confidence (B, L0, L1), cells_1 (B, L0), −1 for none.
 
     In log space and without a clamp: the published clamp at 1e-6 leaves a cell that is very wrong without a gradient.
     """

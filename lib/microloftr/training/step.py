@@ -46,11 +46,11 @@ def pair_loss(
     device = batch.images_0.device
     with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
         encoded = model.encode(*model.pyramids(batch.images_0, batch.images_1))
-    confidence = model.match_cells(encoded)
-    parts = {"coarse": coarse_loss(confidence.log_confidence, truth.cells_1)}
+    scores = model.match_cells(encoded)
+    parts = {"coarse": coarse_loss(scores.log_confidence, truth.cells_1)}
     loss = weights.coarse * parts["coarse"]
-    if confidence.matchability_0 is not None:
-        both = (confidence.matchability_0, truth.unmatchable_0), (confidence.matchability_1, truth.unmatchable_1)
+    if scores.matchability_0 is not None:
+        both = (scores.matchability_0, truth.unmatchable_0), (scores.matchability_1, truth.unmatchable_1)
         parts["matchability"] = sum(matchability_loss(*side) for side in both) / 2
         loss = loss + weights.matchability * parts["matchability"]
     if model.refinement is not None:
@@ -62,7 +62,7 @@ def pair_loss(
         parts["heat"] = heat_loss(refined.log_heat, target, cells[0], len(batch))
         parts["offset"] = offset_loss(refined.offset, target, refined.peak, cells[0], len(batch))
         loss = loss + weights.heat * parts["heat"] + weights.offset * parts["offset"]
-    parts["accuracy"] = cell_accuracy(confidence.log_confidence.detach(), truth)
+    parts["accuracy"] = cell_accuracy(scores.log_confidence.detach(), truth)
     return StepResult(loss, {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}})
 
 

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from microloftr.model.attention import full_attention, linear_attention
 from microloftr.model.presets import COARSE_STRIDE, PRESETS
-from microloftr.model.transformer import PublishedLayer
+from microloftr.model.sine_transformer import PublishedLayer
 
 CHANNELS, HEADS = PRESETS["loftr"].dim, PRESETS["loftr"].heads
 FUSED, WRITTEN, LINEAR, REST = "full, fused", "full, written out", "linear", "rest of the layer"

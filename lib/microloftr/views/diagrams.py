@@ -35,30 +35,6 @@ def draw_line(shapes: Shapes, config: ModelConfig) -> Figure:
     return draw_boxes(boxes, arrows, 7.4)
 
 
-def draw_backbone(shapes: Shapes) -> Figure:
-    """The pyramid of one image: what is read where, down and up again."""
-    boxes = [
-        tensor("image", 1.45, 4.6, "B, 1, H, W", shapes["image_0"], title="image"),
-        Box("contrast", 1.45, 3.1, "contrast", ("whole image,", "33×33 px around"), "step"),
-        Box("strides", 4.2, 4.6, "3×3, stride 2", ("odd kernels only",), "step", wide=2.1),
-        tensor("half", 4.2, 3.1, "B, 24, H/2, W/2", shapes["half_0"], title="1/2"),
-        tensor("quarter", 4.2, 1.85, "B, 24, H/4, W/4", shapes["quarter_0"], title="1/4"),
-        Box("inner", 4.2, 0.62, "1/8 inside", ("64 channels",), "tensor", wide=2.1),
-        Box("deep", 7.15, 0.62, "1/16, 1/32", ("64 channels each",), "tensor", wide=2.1),
-        Box("up", 8.6, 1.85, "enlarged, added", ("read at i/2 exactly",), "step", wide=2.3),
-        Box("fusion", 8.6, 3.1, "fusion", ("3×3, 3×3, 1×1",), "step", wide=2.3),
-        tensor("eighth", 8.6, 4.6, "B, C, h, w", shapes["eighth_0"], "result", title="1/8"),
-    ]
-    arrows = [
-        Arrow("image", "contrast"), Arrow("contrast", "strides", bend=0.0), Arrow("strides", "half"),
-        Arrow("half", "quarter", "8 of 24", shift=(0.45, 0)), Arrow("quarter", "inner"), Arrow("inner", "deep"),
-        Arrow("deep", "up"), Arrow("inner", "up", bend=-0.12), Arrow("up", "fusion"), Arrow("fusion", "eighth"),
-        Arrow("contrast", "quarter", "skip, 1×1", shift=(-0.35, -0.1)),
-    ]  # fmt: skip
-    notes = [(6.35, 3.55, "at every level\ncell j of stride s\nsits on pixel s·j")]
-    return draw_boxes(boxes, arrows, 5.3, notes)
-
-
 def draw_transformer(shapes: Shapes, config: ModelConfig) -> Figure:
     """One self- and one cross-attention; both directions of the cross read what was before it."""
     cells = shapes["eighth_0"][-2] * shapes["eighth_0"][-1], shapes["eighth_1"][-2] * shapes["eighth_1"][-1]

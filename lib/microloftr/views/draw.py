@@ -123,7 +123,6 @@ def draw_training(_: Material) -> Figure | None:
 
 DRAWN: dict[str, Callable[[Material], Figure | None]] = {
     "line_diagram": lambda m: diagrams.draw_line(m.shapes, m.model.config),
-    "backbone_diagram": lambda m: diagrams.draw_backbone(m.shapes),
     "transformer_diagram": lambda m: diagrams.draw_transformer(m.shapes, m.model.config),
     "coarse_matching_diagram": lambda m: diagrams.draw_coarse_matching(m.shapes),
     "refinement_diagram": lambda m: diagrams.draw_refinement(m.shapes, m.model.config),

@@ -1,7 +1,7 @@
 """A backbone as a pyramid of tilted maps: real features, sizes, channels, and what one place of each level sees.
 
-What it says of sizes, channels and pixels comes from the maps and fields given; the arrows are those of `model/backbone`
-and `model/resnet_fpn`.
+What it says of sizes, channels and pixels comes from the maps and fields given; the arrows are those of
+`model/backbone` and `model/resnet_fpn`.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from matplotlib.patches import Circle, FancyArrowPatch, Polygon, Rectangle
 from matplotlib.transforms import Affine2D
 from torch import Tensor
 
-from microloftr.views.backbone_study import Field, Layout
 from microloftr.views.model_figures import principal_colours
+from microloftr.views.pyramid_study import Field, Layout
 
 WIDTH, DPI = 10.0, 150
 TILT, LEAN = 0.56, 0.3  # how far a map's rows rise and shift on paper, of their length on the map
@@ -142,12 +142,12 @@ def _way_up(axes: Axes, kind: str, layout: Layout, tiles: list[Tile], maps: dict
             _arrow(axes, node + (0.16, 0), tile.at(-0.5, 0), "", (0, 0))
             above = tile.at(-0.38, 0.35)
     last = tiles[strides.index(sums[-1]) + 1]
-    axes.text(PLUS + 0.05, last.y - 0.38, f"mixed:\n{MIXED[kind]}", fontsize=TEXT - 1, color=GREY, ha="center", va="top",
-              zorder=40, path_effects=_halo())  # fmt: skip
+    style = {"fontsize": TEXT - 1, "color": GREY, "ha": "center", "va": "top", "zorder": 40, "path_effects": _halo()}
+    axes.text(PLUS + 0.05, last.y - 0.38, f"mixed:\n{MIXED[kind]}", **style)
 
 
 def _inset(figure: Figure, layout: Layout, grey: np.ndarray, seen: dict, top: float) -> None:
-    """Below right, flat: the pixels around the middle, how much each counts for the last map, and what each map sees."""
+    """Below right, flat: the pixels around the middle, how much each counts for the last map, what each map sees."""
     last = layout.up[-1]
     field, (width, height) = seen[last.name], figure.get_size_inches()
     side = min(top, 2.3)
@@ -168,17 +168,12 @@ def _inset(figure: Figure, layout: Layout, grey: np.ndarray, seen: dict, top: fl
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_color(GREY)
-    said = f"{last.name}: one place sees\n{field.extent} × {field.extent} px (dashed);\nnine tenths of its\ngradient lie within\n{field.effective} × {field.effective} px"
-    figure.text(
-        (left - 0.12) / width,
-        (0.22 + side / 2) / height,
-        said,
-        fontsize=TEXT - 0.5,
-        color=INK,
-        ha="right",
-        va="center",
-        linespacing=1.4,
+    said = (
+        f"{last.name}: one place sees\n{field.extent} × {field.extent} px (dashed);\n"
+        f"nine tenths of its\ngradient lie within\n{field.effective} × {field.effective} px"
     )
+    style = {"fontsize": TEXT - 0.5, "color": INK, "ha": "right", "va": "center", "linespacing": 1.4}
+    figure.text((left - 0.12) / width, (0.22 + side / 2) / height, said, **style)
 
 
 def _leaf(axes: Axes, kind: str, level, tile: Tile, maps: dict, seen: dict) -> None:
@@ -225,8 +220,8 @@ def _label(axes: Axes, x: float, y: float, title: str, lines: tuple[str, ...], c
               path_effects=_halo())  # fmt: skip
     for number, line in enumerate(lines, start=1):
         family = "DejaVu Sans Mono" if "×" in line else "DejaVu Sans"
-        axes.text(x, top - 0.205 * number - 0.02, line, fontsize=TEXT - 1, family=family, color=INK, va="center", zorder=50,
-                  path_effects=_halo())  # fmt: skip
+        style = {"fontsize": TEXT - 1, "family": family, "color": INK, "va": "center", "zorder": 50}
+        axes.text(x, top - 0.205 * number - 0.02, line, path_effects=_halo(), **style)
 
 
 def _arrow(axes: Axes, start, end, label: str = "", shift: tuple[float, float] = (0, 0), bend: float = 0.0) -> None:

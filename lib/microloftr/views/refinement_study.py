@@ -16,8 +16,8 @@ from microloftr.geometry import cell_points
 from microloftr.model.coarse_matching import CoarseMatches
 from microloftr.model.expectation import window_places
 from microloftr.model.presets import COARSE_STRIDE, FINE_STRIDE, ModelConfig
+from microloftr.model.sine_transformer import PublishedTransformer
 from microloftr.model.trace import Trace
-from microloftr.model.transformer import PublishedTransformer
 from microloftr.views.case import Case
 
 STAGES = ("coarse", "peak", "refined")
