@@ -256,7 +256,6 @@ def test_numbers_of_numpy_and_torch_become_plain(tmp_path, monkeypatch, capsys):
         ("Q01", "{values}", {"value": 1}, r"unknown field \{values\}; there are: value, low, high, n, unit"),
         ("Q01", "{value", {"value": 1}, "The sentence of Q01 cannot be filled in: expected '}'"),
         ("Q01", "{value:.2d}", {"value": 1.5}, "does not fit the value 1.5"),
-        ("Q01", "{value}", {"value": float("nan")}, "the value of Q01 does not: Out of range float"),
         ("Q01", "{value}", {"value": None}, "its value must be one number or word"),
         ("Q01", "{value}", {"value": [1, 2]}, "its value must be one number or word"),
         ("Q01", "{value}", {"value": 1, "interval": (2, 1)}, "its interval must be two numbers, the lower first"),
@@ -269,6 +268,17 @@ def test_numbers_of_numpy_and_torch_become_plain(tmp_path, monkeypatch, capsys):
 def test_an_answer_that_cannot_be_kept_is_refused_in_every_run(id, sentence, given, complaint):
     with pytest.raises(LiterateError, match=complaint):
         answer(id, sentence, **given)
+
+
+def test_what_could_not_be_measured_is_shown_but_never_kept(monkeypatch, tmp_path, capsys):
+    """With other parameters there may be nothing to measure: the notebook runs to its end, no record is written."""
+    nothing = {"value": float("nan"), "interval": (float("nan"), 1.0), "n": 3, "more": {"share": float("inf")}}
+    answer("Q01", "{value:.2f} px ({low} to {high}), {share:%} of {n}", **nothing)
+    assert capsys.readouterr().out == "– px (– to 1), – of 3\n"
+    monkeypatch.setenv("LITERATE_RECORDS", str(tmp_path))
+    with pytest.raises(LiterateError, match="the value of Q01 does not: Out of range float"):
+        answer("Q01", "{value}", **nothing)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

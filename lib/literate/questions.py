@@ -37,26 +37,28 @@ def answer(
     `sentence` has fields {value}, {low}, {high} (of `interval`), {n}, {unit} and the keys of `more`: three digits, or
     as a format says ({value:.1f}, {share:%}). `value` is what was measured, a number or a word, in `unit`; `more`
     holds what JSON can hold. NumPy and torch numbers and arrays become plain ones. Raises LiterateError for an id other
-    than Qnn, a sentence without a field or with an unknown one, and values that are missing or not finite.
+    than Qnn, a sentence without a field or with an unknown one, and missing values; in a build also for NaN and ∞,
+    which any other run, whose parameters may leave nothing to measure, shows as –.
     """
     if not isinstance(id, str) or not ID.fullmatch(id):
         raise LiterateError(f"A question has an id such as Q07, not {id!r}.")
+    folder = os.environ.get(RECORDS_VARIABLE)
+    kept = bool(folder)
     record = {
         "id": id,
         "answer": "",
-        "value": plain(value, f"the value of {id}"),
+        "value": plain(value, f"the value of {id}", kept),
         "unit": unit,
-        "interval": None if interval is None else plain(list(interval), f"the interval of {id}"),
-        "n": None if n is None else plain(n, f"the n of {id}"),
-        "more": plain(dict(more or {}), f"more of {id}"),
+        "interval": None if interval is None else plain(list(interval), f"the interval of {id}", kept),
+        "n": None if n is None else plain(n, f"the n of {id}", kept),
+        "more": plain(dict(more or {}), f"more of {id}", kept),
     }
     record["answer"] = _filled(sentence, record)
-    fault = record_fault(record)
+    fault = record_fault(record) if kept or _finite(record) else None
     if fault:
         raise LiterateError(f"The answer to {id} cannot be kept: {fault}.")
     print(record["answer"])
-    folder = os.environ.get(RECORDS_VARIABLE)
-    if folder:
+    if kept:
         write_json(Path(folder) / f"{id}.json", record)
 
 
@@ -79,10 +81,10 @@ def record_fault(record: dict[str, Any]) -> str | None:
     return None
 
 
-def plain(value: Any, what: str) -> Any:
-    """`value` as JSON holds it. Raises LiterateError for NaN, ∞ and anything that JSON cannot hold."""
+def plain(value: Any, what: str, finite: bool = True) -> Any:
+    """`value` as JSON holds it. Raises LiterateError for what JSON cannot hold; for NaN and ∞ too where `finite`."""
     try:
-        return json.loads(json.dumps(value, default=_plain, allow_nan=False))
+        return json.loads(json.dumps(value, default=_plain, allow_nan=not finite))
     except (TypeError, ValueError) as error:
         raise LiterateError(f"A record holds finite plain values; {what} does not: {error}.") from None
 
@@ -96,6 +98,8 @@ class _Filler(string.Formatter):
         return fields[name], name
 
     def format_field(self, value: Any, style: str) -> str:
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            return "–"
         return show(value, style, "the sentence")
 
 
@@ -116,6 +120,13 @@ def _filled(sentence: str, record: dict[str, Any]) -> str:
 
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _finite(value: Any) -> bool:
+    """Whether no number within is NaN or ∞."""
+    if isinstance(value, dict | list):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _plain(value: Any) -> Any:
