@@ -166,11 +166,11 @@ def test_the_same_to_the_last_digits(theirs, ours, case):
     compare(ours, expected, *given)
 
 
-def test_the_slip_of_the_released_weights(batch_case):
-    given, _ = batch_case
+def test_the_slip_of_the_released_weights():
+    given = tuple(image.double() for image in images("odd")[:2])
     released = kornia_loftr(released=True).double()
     expected = run_theirs(released, *given)
-    assert len(expected.confidence) >= 100
+    assert len(expected.confidence) >= 200
     compare(ours_like(released, released=True).double(), expected, *given)
     with pytest.raises(AssertionError):
         compare(ours_like(released, released=False).double(), expected, *given)

@@ -270,6 +270,18 @@ def test_an_answer_that_cannot_be_kept_is_refused_in_every_run(id, sentence, giv
         answer(id, sentence, **given)
 
 
+def test_settings_fill_the_sentence_and_are_not_kept(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("LITERATE_RECORDS", str(tmp_path))
+    answer("Q01", "{value} px at a border of {border}", value=0.5, more={"share": 0.1}, settings={"border": 2})
+    assert capsys.readouterr().out == "0.5 px at a border of 2\n"
+    assert json.loads((tmp_path / "Q01.json").read_text())["more"] == {"share": 0.1}
+    call = answers("answer('Q01', '{border}', value=measured(), settings={'border': 2})")["Q01"][0]
+    assert constants(call, "") == []
+    for taken in ("value", "share"):
+        with pytest.raises(LiterateError, match=f"The name {taken} in settings of Q01 already means something else"):
+            answer("Q01", "{value}", value=0.5, more={"share": 0.1}, settings={taken: 2})
+
+
 def test_what_could_not_be_measured_is_shown_but_never_kept(monkeypatch, tmp_path, capsys):
     """With other parameters there may be nothing to measure: the notebook runs to its end, no record is written."""
     nothing = {"value": float("nan"), "interval": (float("nan"), 1.0), "n": 3, "more": {"share": float("inf")}}

@@ -31,14 +31,16 @@ def answer(
     interval: Sequence[float] | None = None,
     n: int | None = None,
     more: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Print the answer to question `id`; in a build of the notebook, also leave its record for results/questions.
 
-    `sentence` has fields {value}, {low}, {high} (of `interval`), {n}, {unit} and the keys of `more`: three digits, or
-    as a format says ({value:.1f}, {share:%}). `value` is what was measured, a number or a word, in `unit`; `more`
-    holds what JSON can hold. NumPy and torch numbers and arrays become plain ones. Raises LiterateError for an id other
-    than Qnn, a sentence without a field or with an unknown one, and missing values; in a build also for NaN and ∞,
-    which any other run, whose parameters may leave nothing to measure, shows as –.
+    `sentence` has fields {value}, {low}, {high} (of `interval`), {n}, {unit} and the keys of `more` and `settings`:
+    three digits, or as a format says ({value:.1f}, {share:%}). `value` is what was measured, a number or a word, in
+    `unit`; `more` holds what else was measured, as JSON can hold it; `settings` what was chosen beforehand, for the
+    sentence alone. NumPy and torch numbers and arrays become plain ones. Raises LiterateError for an id other than Qnn,
+    a sentence without a field or with an unknown one, and missing values; in a build also for NaN and ∞, which any
+    other run, whose parameters may leave nothing to measure, shows as –.
     """
     if not isinstance(id, str) or not ID.fullmatch(id):
         raise LiterateError(f"A question has an id such as Q07, not {id!r}.")
@@ -53,7 +55,7 @@ def answer(
         "n": None if n is None else plain(n, f"the n of {id}", kept),
         "more": plain(dict(more or {}), f"more of {id}", kept),
     }
-    record["answer"] = _filled(sentence, record)
+    record["answer"] = _filled(sentence, record, plain(dict(settings or {}), f"settings of {id}", kept))
     fault = record_fault(record) if kept or _finite(record) else None
     if fault:
         raise LiterateError(f"The answer to {id} cannot be kept: {fault}.")
@@ -103,17 +105,17 @@ class _Filler(string.Formatter):
         return show(value, style, "the sentence")
 
 
-def _filled(sentence: str, record: dict[str, Any]) -> str:
+def _filled(sentence: str, record: dict[str, Any], settings: dict[str, Any]) -> str:
     """The sentence with its fields filled in, on one line."""
-    taken = [name for name in record["more"] if name in OWN_FIELDS]
-    if taken:
-        raise LiterateError(f"The name {taken[0]} in more of {record['id']} already means something else.")
+    for where, names, others in (("more", record["more"], OWN_FIELDS), ("settings", settings, record["more"])):
+        if taken := [name for name in names if name in OWN_FIELDS or name in others]:
+            raise LiterateError(f"The name {taken[0]} in {where} of {record['id']} already means something else.")
     low, high = record["interval"] if record["interval"] and len(record["interval"]) == 2 else (None, None)
     fields = {"value": record["value"], "low": low, "high": high, "n": record["n"], "unit": record["unit"]}
     try:
         if not any(name is not None for _, name, _, _ in string.Formatter().parse(sentence)):
             raise LiterateError(f"The sentence of {record['id']} must have a field such as {{value}}.")
-        return " ".join(_Filler().vformat(sentence, (), {**fields, **record["more"]}).split())
+        return " ".join(_Filler().vformat(sentence, (), {**fields, **record["more"], **settings}).split())
     except ValueError as error:
         raise LiterateError(f"The sentence of {record['id']} cannot be filled in: {error}.") from None
 

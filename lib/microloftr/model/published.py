@@ -158,7 +158,7 @@ def _fetch(name: str, release: Release, path: Path) -> None:
     failures = []
     for host in HOSTS:
         try:
-            torch.hub.download_url_to_file(host + release.file, str(path), release.sha256, sys.stderr.isatty())
+            torch.hub.download_url_to_file(host + release.file, str(path), release.sha256, progress=True)
             return
         except (URLError, OSError, RuntimeError) as error:
             failures.append(str(error).split(chr(10))[0])
