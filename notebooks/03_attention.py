@@ -105,8 +105,8 @@ show(draw_arrows(case, calls, rows), "png")
 
 # %% [markdown]
 # The same over the whole overlap. Near: within 24 px, three cells, of the cell itself (self) or of where it truly lies
-# in image_1 (cross). Self-attention spreads over hundreds of cells, hardly any of them neighbours. Cross-attention
-# finds the place in layers 1 and 2; the last layer hardly looks there any more.
+# in image_1 (cross), each by its sharpest head. Self-attention spreads over hundreds of cells, few of them neighbours.
+# Cross-attention finds the place in layers 1 and 2; the last layer looks there far less.
 
 # %%
 print(looks_table(rows))
@@ -131,10 +131,11 @@ assert sharp.half_linear > 10 * sharp.half
 # %% [markdown]
 # ## What it costs
 #
-# One layer of the published size, one image, float32. Products are counted as torch makes them, and so is memory: the
-# most bytes that tensors hold at once. Both agree with the formulas: 2·L²·C and 2·L·C·D + L·C products, 10·L·C² for the
-# rest of the layer; full attention therefore costs more than all the rest from L = 5·C cells on. A fused kernel makes
-# the same products tile by tile, and never holds the L × L weights that training writes out.
+# One layer of the published size, one image, float32. Products are counted as torch makes them, and agree with the
+# formulas: 2·L²·C and 2·L·C·D + L·C, 10·L·C² for the rest of the layer; full attention therefore costs more than all
+# the rest from L = 5·C cells on. Memory is the most bytes that tensors hold at once, copies included. A fused kernel
+# makes the same products tile by tile and never holds the L × L weights that training writes out: it needs less memory
+# than linear attention, which holds φ(Q) and φ(K).
 
 # %%
 from microloftr.views.attention_cost import (

@@ -76,7 +76,7 @@ assert ((micro.offset - expectation(micro.log_heat, 1)).abs() <= 2).all()  # …
 # | | `loftr` (published) | `micro` |
 # |---|---|---|
 # | windows | 5 × 5 of both images, through a transformer of their own | 9 × 9 of image_1, one vector of image_0 |
-# | heat | softmax of centre 0 with each place of window 1 | the same |
+# | heat | softmax of centre 0 with each place of window 1, over √F | the same of unit vectors, times a learnt scale |
 # | offset | mean place of the **whole** window | best place, mean of the 3 × 3 around it, then a learnt correction |
 # | reaches | ±4 px: its own cell | ±8 px: half of each neighbour too |
 #
@@ -148,8 +148,8 @@ show(draw_errors(errors), "png")
 # %% [markdown]
 # ## The mean of a whole window shrinks
 #
-# Plant a heat that knows the truth exactly but spreads a fifth of itself over the whole window. Its mean place is then
-# exactly four fifths of the truth, at every distance. Around the peak the same fifth hardly weighs.
+# Plant a heat that knows the truth exactly but spreads a share `even` of itself over the whole window. Its mean place
+# is then exactly 1 − `even` of the truth, at every distance. Around the peak the same share weighs much less.
 
 # %%
 from microloftr.views.refinement_study import planted_heat
@@ -185,6 +185,9 @@ show(draw_readings(truth, even, errors), "png")
 #   that finds nothing yet is shown truth alone; a trained one mostly what it finds.
 # - **`micro`**: as many true cells of every pair, some of them moved by −1 … 1 cells each way. What is shown depends on
 #   nothing that the model does, so it is the same from the first step on.
+#
+# Both are shown on one batch of pairs of the validation micrographs, drawn as training draws them. The published rule
+# reads `micro`, fresh and trained, above the published threshold: published weights are not at hand.
 
 # %%
 from microloftr.data.fixed import split_atlas
@@ -204,22 +207,30 @@ with torch.inference_mode():
         for name, model in {"fresh": random_model("micro"), "trained": models["micro"]}.items()
     }
 side = int(truth.cells_1.shape[1] ** 0.5)
-found = {name: select(values, (side, side), (side, side), 0.2) for name, values in log_confidence.items()}
+published_threshold = 0.2
+found = {
+    name: select(values, (side, side), (side, side), published_threshold) for name, values in log_confidence.items()
+}
 at_test = select(log_confidence["trained"], (side, side), (side, side), threshold)
 total = int(0.3 * truth.cells_1.numel())  # three in ten of all cells of a batch, as in the outdoor configuration
 cells = cells_to_refine(truth, side, side, weights.refined_per_pair, weights.jitter, generator)
-chosen = {"micro,\nat any step": (CoarseMatches(*cells, torch.ones(len(cells[0]))), torch.tensor(True))}
-for name, given in found.items():
-    chosen[f"published,\n{name} model"] = published_cells(given, truth.cells_1, total, 200, generator)
-chosen["at test time,\ntrained model"] = at_test, torch.tensor(False)
+micro_rule, test_rule = "micro's rule,\nat any step", f"at test time,\nmicro trained, > {threshold:g}"
+fresh_rule, trained_rule = (f"published rule,\nmicro {name}, > {published_threshold:g}" for name in found)
+chosen = {micro_rule: (CoarseMatches(*cells, torch.ones(len(cells[0]))), torch.tensor(True))}
+for rule, given in zip((fresh_rule, trained_rule), found.values(), strict=True):
+    chosen[rule] = published_cells(given, truth.cells_1, total, 200, generator)
+chosen[test_rule] = at_test, torch.tensor(False)
 offsets = {name: true_offset(cells, truth.points_1, side) for name, (cells, _) in chosen.items()}
 shares = {name: kinds(offsets[name], given) for name, (_, given) in chosen.items()}
-print(f"micro: up to {weights.refined_per_pair} true cells a pair, a share of {weights.jitter} of them moved")
+was_moved = cells[2] != truth.cells_1[cells[0], cells[1]]
+print(f"micro: up to {weights.refined_per_pair} true cells a pair, a share of {weights.jitter} of them drawn to move; "
+      f"{was_moved.float().mean():.0%} do")  # fmt: skip
 for name, offset in offsets.items():
     far = offset.abs().amax(1)
-    print(f"{name.replace(chr(10), ' '):30} {len(far)} cells, within 4 px {(far <= 4).float().mean():.0%}, "
+    print(f"{name.replace(chr(10), ' '):36} {len(far)} cells, within 4 px {(far <= 4).float().mean():.0%}, "
           f"within 8 px {(far <= 8).float().mean():.0%}")  # fmt: skip
-assert shares["published,\nfresh model"]["true cell"] == 1  # it found nothing: padding alone
+assert shares[fresh_rule]["true cell"] == 1  # it found nothing: padding alone
+assert abs(shares[micro_rule]["true, moved by one"] - was_moved.float().mean()) < 0.01
 
 # %% tags=["figure:refinement_cells"]
 from microloftr.views.refinement_figures import draw_cells
@@ -234,7 +245,64 @@ show(draw_cells(shares, offsets, {"5 × 5 reaches": 4, "9 × 9 reaches": 8}), "p
 # - **Predictions** show just that mixture, once the model is good. A 5 × 5 window cannot reach the truth of a match one
 #   cell off, so the published fine loss leaves those out. Drawing with replacement repeats cells.
 # - **Moved true cells** show the neighbours from the start, more often than they occur, and some of them too far: where
-#   the truth is beyond 8 px, the heat's loss leaves the cell out.
+#   the truth is beyond 8 px, the heat's loss leaves the cell out. Fewer move than are drawn to: one draw in nine is
+#   (0, 0), and a cell on the rim cannot leave the image.
+#
+# ## The path of one match, in training
+#
+# The first moved cell of that batch whose truth is still in the window. The steps are those of test time; only the
+# choice of the cell differs, and a target is known. The heat's loss is the cross-entropy with the target spread over
+# the four places around it; the offset's is the distance in px, where the peak is near the target.
+
+# %%
+from microloftr.training.losses import heat_loss, offset_loss
+from microloftr.views.refinement_study import heat_spread, path_from
+
+target = offsets[micro_rule]
+first = int((was_moved & (target.abs().amax(1) < 8)).nonzero()[0, 0])
+pair = int(cells[0][first])
+here = (cells[0] == pair).nonzero()[:, 0]  # all the cells that are refined of this pair
+nth = int((here == first).nonzero()[0, 0])
+in_pair = CoarseMatches(torch.zeros(len(here), dtype=torch.long), cells[1][here], cells[2][here], torch.ones(len(here)))
+fine_of = {}
+with torch.inference_mode():
+    for name, model in models.items():
+        encoded = model.encode(*model.pyramids(batch.images_0[pair : pair + 1], batch.images_1[pair : pair + 1]))
+        fine_of[name] = model.refine(encoded, in_pair)
+one, goal = fine_of["micro"], target[here][nth : nth + 1]
+trained_path = path_from(in_pair, one, side, nth)
+alone = torch.zeros(1, dtype=torch.long)
+heat_term = heat_loss(one.log_heat[nth : nth + 1], goal, alone, 1)
+offset_term = offset_loss(one.offset[nth : nth + 1], goal, one.peak[nth : nth + 1], alone, 1)
+print(f"the true cell is {int(truth.cells_1[pair, cells[1][first]])}, moved to:")
+print(trained_path.lines())
+print(f"the target offset: ({goal[0, 0]:.2f}, {goal[0, 1]:.2f}) px")
+print(f"heat loss {heat_term:.2f} nats, offset loss {offset_term:.2f} px, weights {weights.heat} and {weights.offset}")
+true_point = truth.points_1[pair, cells[1][first]].numpy()
+assert np.allclose(np.add(trained_path.centre_px, goal[0].numpy()), true_point, atol=1e-4)
+near_target = (one.peak[nth] - goal[0]).abs().max() < 4
+distance = (one.offset[nth] - goal[0]).norm()
+assert abs(offset_term - near_target * distance) < 0.01 and heat_term > 0
+
+spread = heat_spread(fine_of["loftr"].log_heat)
+even_heat = heat_spread(torch.zeros(1, 25))[0, 0]
+print(
+    f"loftr, untrained, the same cell: σx {spread[nth, 0]:.2f} px, σy {spread[nth, 1]:.2f} px (even: {even_heat:.2f})"
+)
+widest = {}
+for name, weight in {"paper": 1 / (spread**2).sum(1), "code": 1 / spread.sum(1)}.items():
+    ratio = weight / weight.mean()
+    widest[name] = ratio.max() / ratio.min()
+    print(
+        f"  weight by the {name:5}: {ratio[nth]:.2f} times the mean over the {len(ratio)} cells of the pair, "
+        f"which have {ratio.min():.2f} to {ratio.max():.2f}"
+    )
+assert 1 < widest["code"] < widest["paper"]
+
+# %% [markdown]
+# The published fine loss is the squared distance, weighed by 1/σ² in the paper, σ² the variance of the heat, and by
+# 1/(σx + σy) over its mean in the code, with no gradient through it in either: an unsure window counts less, and in the
+# code by a smaller factor. `micro` weighs all cells of a pair alike.
 #
 # ## In training: who learns from which loss?
 #
@@ -310,17 +378,18 @@ names = [SOURCE, *made.micrograph]  # the demo pair shows one of the same microg
 sources = [names[k] for k in errors.case]
 distance = np.hypot(*errors.by_stage["refined"].T)
 (low,), (high,) = bootstrap_interval(lambda drawn: np.median(distance[drawn]), sources, resamples=200)
-moved = shares["micro,\nat any step"]["true, moved by one"]
-padding = shares["published,\ntrained model"]["true cell"]
-beside = shares["at test time,\ntrained model"]["found, one beside"]
+moved = shares[micro_rule]["true, moved by one"]
+padding = shares[trained_rule]["true cell"]
+beside = kinds(torch.from_numpy(errors.truth), False)["found, one beside"]  # of the pairs that the errors are of
 spoken = {"whole_window": WHOLE, "around_peak": AROUND_PEAK, "corrected": AS_READ}
 answer(
     "Q03",
     "Coarse hands fine the number of a cell, which says where to cut a window, and its features: the features carry "
-    "gradient, the choice of the cell carries none (exactly {choice:.0f}). In training, micro refines true cells, "
-    "{moved:%} of them moved to a neighbour; the published rule refines what the model finds, filled up with true "
-    "cells (all at first, {padding:%} with a trained model). At test time {beside:%} of the cells found are one beside "
-    "the truth, and the median error falls from {coarse:.1f} px to {value:.2f} px over {n} matches.",
+    "gradient, the choice of the cell carries none (exactly {choice:.0f}). On {training_pairs} pairs drawn as in "
+    "training, micro's rule refines true cells, {moved:%} of them moved to a neighbour; the published rule refines "
+    "what the model finds, filled up with true cells (all at first, {padding:%} with micro trained). At test time, "
+    "over {n} matches of {pairs} other pairs, {beside:%} of the cells found are one beside the truth, and the median "
+    "error falls from {coarse:.1f} px to {value:.2f} px.",
     value=round(errors.median("refined"), 4),  # beyond that, numbers depend on how many threads added them up
     unit="px",
     interval=(round(float(low), 4), round(float(high), 4)),
@@ -334,6 +403,9 @@ answer(
         "moved": round(moved, 4),
         "padding": round(padding, 4),
         "beside": round(beside, 4),
+        "beside_of_training_pairs": round(shares[test_rule]["found, one beside"], 4),
+        "training_pairs": len(batch),
+        "jitter": weights.jitter,
         "slopes": {name: round(slopes[reading], 4) for name, reading in spoken.items()},
         "medians": {name: round(medians[reading], 4) for name, reading in spoken.items()},
         "pairs": len(cases),

@@ -48,6 +48,24 @@ def test_the_path_ends_at_the_matched_point(preset):
     assert f"coarse cell {path.cell}:" in path.lines() and f"({path.point_px[0]:.2f}, " in path.lines()
 
 
+def test_a_path_can_start_at_any_cell():
+    trace = made("micro").trace
+    moved = CoarseMatches(torch.zeros(1).long(), torch.tensor([23]), torch.tensor([34]), torch.ones(1))
+    with torch.inference_mode():
+        refined = random_model("micro").refine(trace.encoded, moved)
+    path = study.path_from(moved, refined, 10, 0)
+    assert path.cell == 34 and path.column_row == (4, 3) and path.fine_cell == (16, 12)
+    assert path.centre_px == (32, 24) and path.window_fine_cells == ((12, 8), (20, 16))
+    assert path.point_px == pytest.approx((torch.tensor([32.0, 24.0]) + refined.offset[0]).tolist(), abs=1e-4)
+
+
+def test_the_spread_of_a_heat_is_its_standard_deviation():
+    even, one, two = torch.zeros(25), torch.full((25,), -torch.inf), torch.full((25,), -torch.inf)
+    one[7], two[10], two[14] = 0.0, 0.0, 0.0  # one place; two in the middle row, 4 places of 2 px apart
+    spread = study.heat_spread(torch.stack((even, one, two)))
+    np.testing.assert_allclose(spread, [[8**0.5, 8**0.5], [0, 0], [4, 0]], atol=1e-5)
+
+
 def test_a_path_that_is_not_there_is_named(case):
     with pytest.raises(ParameterError, match="no refined match number 5000"):
         study.path_of(case.trace, 5000)

@@ -18,6 +18,7 @@ from microloftr.model.expectation import window_places
 from microloftr.model.presets import COARSE_STRIDE, FINE_STRIDE, ModelConfig
 from microloftr.model.sine_transformer import PublishedTransformer
 from microloftr.model.trace import Trace
+from microloftr.model.windows import Refined
 from microloftr.views.case import Case
 
 STAGES = ("coarse", "peak", "refined")
@@ -65,15 +66,19 @@ def path_of(trace: Trace, index: int) -> Path:
     """
     if trace.refined is None or not 0 <= index < len(trace.refined.offset):
         raise ParameterError(f"there is no refined match number {index} in this trace")
-    cell, width = int(trace.coarse_matches.cells_1[index]), trace.encoded.coarse_1.shape[-1]
-    column, row = cell % width, cell // width
-    ratio, log_heat = COARSE_STRIDE // FINE_STRIDE, trace.refined.log_heat[index]
+    return path_from(trace.coarse_matches, trace.refined, trace.encoded.coarse_1.shape[-1], index)
+
+
+def path_from(matches: CoarseMatches, refined: Refined, width_1: int, index: int) -> Path:
+    """As `path_of`, for cells that anything chose, as training does: `width_1` coarse cells in a row of image_1."""
+    cell = int(matches.cells_1[index])
+    column, row = cell % width_1, cell // width_1
+    ratio, log_heat = COARSE_STRIDE // FINE_STRIDE, refined.log_heat[index]
     side = int(len(log_heat) ** 0.5)
     half, best = side // 2, int(log_heat.argmax())
-    fine = column * ratio, row * ratio
     place = best % side, best // side
-    offset = tuple(trace.refined.offset[index].tolist())
-    centre = float(column * COARSE_STRIDE), float(row * COARSE_STRIDE)
+    offset = tuple(refined.offset[index].tolist())
+    fine, centre = (column * ratio, row * ratio), (float(column * COARSE_STRIDE), float(row * COARSE_STRIDE))
     return Path(
         cell=cell,
         column_row=(column, row),
@@ -129,9 +134,7 @@ def planted_heat(truth: Tensor, side: int, even: float) -> Tensor:
     The rest lies on the four places around the truth, by bilinear weights: its expectation is the truth exactly.
     """
     places = torch.arange(side, dtype=truth.dtype) - side // 2
-    across, down = (
-        (1 - (places - truth[:, k : k + 1] / FINE_STRIDE).abs()).clamp(min=0) for k in (0, 1)
-    )  # (M, side) each
+    across, down = ((1 - (places - truth[:, k : k + 1] / FINE_STRIDE).abs()).clamp(min=0) for k in (0, 1))
     peak = (down[:, :, None] * across[:, None, :]).flatten(1)
     return ((1 - even) * peak + even / side**2).log()
 
@@ -143,6 +146,13 @@ def expectation(log_heat: Tensor, around_peak: int | None = None) -> Tensor:
         far = (places - places[log_heat.argmax(1)][:, None]).abs().amax(2) > around_peak
         log_heat = log_heat.masked_fill(far, -torch.inf)
     return log_heat.softmax(1) @ places * FINE_STRIDE
+
+
+def heat_spread(log_heat: Tensor) -> Tensor:
+    """Standard deviation (M, 2) px of heats (M, W²) along x and y; squared and added, LoFTR §3.5's σ²."""
+    places = window_places(int(log_heat.shape[1] ** 0.5), log_heat) * FINE_STRIDE
+    heat = log_heat.softmax(1)
+    return (heat @ places**2 - (heat @ places) ** 2).clamp(min=0).sqrt()
 
 
 def readings(errors: Errors) -> dict[str, np.ndarray]:
