@@ -93,8 +93,12 @@ train: $(PEERS) ## train a model [OVERRIDES="KEY=VALUE …"]
 	@set -f; $(PY) -m microloftr train $$OVERRIDES
 
 .PHONY: evaluate
-evaluate: $(READY) ## predict and score: the four levels, and real pairs where MICROLOFTR_PAIRS names them [SPLIT=validation]
-	@$(PY) -m microloftr evaluate --split "$${SPLIT:-validation}"
+evaluate: $(PEERS) ## predict and score: the four levels, and real pairs where MICROLOFTR_PAIRS names them [SPLIT=validation JOBS=2]
+	@$(PY) -m microloftr evaluate --split "$${SPLIT:-validation}" --jobs $(JOBS)
+
+.PHONY: bench
+bench: $(PEERS) ## time and memory beside the peers, in one run
+	@$(PY) -m microloftr bench
 
 .PHONY: report
 report: $(READY) ## tables and figures from results/

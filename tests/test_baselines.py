@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from microloftr.errors import MicroLoFTRError, WeightsError
-from microloftr.evaluation.baselines import PhaseCorrelation, RootSIFT, get_matcher, matcher_key, mutual_matches
+from microloftr.evaluation.baselines import PhaseCorrelation, RootSIFT, mutual_matches
+from microloftr.evaluation.matchers import get_matcher, matcher_key
 from microloftr.images import as_image
 from microloftr.matches import Matches
 

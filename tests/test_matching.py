@@ -1,14 +1,17 @@
 """Matcher: frames of turned, shrunk and warped images, empty results, and names."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from microloftr.errors import ParameterError, WeightsError
+from microloftr.guided import moved
 from microloftr.matches import Matches
-from microloftr.matching import Matcher, MatcherOptions, _frame, _shrunk, _unturn
+from microloftr.matching import Matcher, MatcherOptions
 from microloftr.model.presets import PRESETS
 from microloftr.model.trace import MatchedPoints
+from microloftr.search import agreed, frame, hypotheses, shrunk, unshrunk, unturn
 
 
 def blobs(height: int, width: int, count: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +80,7 @@ def test_quarter_turns_are_found_and_points_come_back(turns):
     turned = np.ascontiguousarray(np.rot90(image, turns))
     found = matcher(near_identity).match(image, turned)
     assert len(found) > 20
-    back = np.column_stack((found.points_1, np.ones(len(found)))) @ _unturn(turns, image.shape).T
+    back = np.column_stack((found.points_1, np.ones(len(found)))) @ unturn(turns, image.shape).T
     assert np.median(np.abs(back[:, :2] - found.points_0)) < 0.1
 
 
@@ -86,31 +89,107 @@ def test_unturn_is_what_rot90_does():
     for turns in range(4):
         turned = np.rot90(image, turns)
         for y, x in np.ndindex(turned.shape):
-            there = _unturn(turns, image.shape) @ (x, y, 1)
+            there = unturn(turns, image.shape) @ (x, y, 1)
             assert image[int(there[1]), int(there[0])] == turned[y, x]
 
 
 def test_large_images_are_shrunk_and_points_keep_the_frame_as_read():
     image, _ = blobs(150, 260, 40)
     large = np.kron(image, np.ones((2, 2), np.float32))  # pixel (x, y) covers 2x … 2x+1: centres at 2x + 0.5
-    found = matcher(near_identity, long_side=260, search=False).match(image, large)
-    assert np.median(np.abs(found.points_1 - (2 * found.points_0 + 0.5))) < 0.1
-    pixels, scale = _shrunk(large, 130)
+    plain = matcher(near_identity, network_side=260, search=False).match(image, large)
+    followed = matcher(near_identity, long_side=260).match(image, large)
+    for found in (plain, followed):
+        assert len(found) > 20
+        assert np.median(np.abs(found.points_1 - (2 * found.points_0 + 0.5))) < 0.1
+    pixels, scale = shrunk(large, 130)
     assert max(pixels.shape) == 130
     spot, centre = blobs(150, 260, 1, seed=4)
-    small, scale = _shrunk(spot, 130)
+    small, scale = shrunk(spot, 130)
     y, x = np.mgrid[: small.shape[0], : small.shape[1]]
     seen = np.array([(small * x).sum(), (small * y).sum()]) / small.sum()
-    assert np.allclose((_frame(scale) @ (*centre[0], 1))[:2], seen, atol=0.05)
+    assert np.allclose((frame(scale) @ (*centre[0], 1))[:2], seen, atol=0.05)
+    assert np.allclose(unshrunk(seen, scale), centre[0], atol=0.05)
 
 
-def test_a_second_look_is_taken_in_image_0_s_frame():
+def test_a_sure_hypothesis_ends_the_search_and_an_unsure_one_does_not():
     image, _ = blobs(180, 180)
-    turned = np.ascontiguousarray(np.rot90(image, 1))
-    model = matcher(near_identity)
-    model.match(image, turned)
-    assert model.model.calls[-1][:2] == ((180, 180), (180, 180))
-    assert len(model.model.calls) == 5  # four turns, one second look
+    sure = matcher(near_identity, quick_side=180)
+    sure.match(image, image)
+    assert len(sure.model.calls) == 1  # the first turn was right: nothing else is asked
+    turned = matcher(near_identity, quick_side=180)
+    turned.match(image, np.ascontiguousarray(np.rot90(image, 3)))
+    assert [call[2] > 20 for call in turned.model.calls] == [False, True] or turned.model.calls[-1][2] > 20
+    assert len(turned.model.calls) <= 4
+
+
+def test_pixels_decide_between_a_right_and_a_wrong_hypothesis():
+    """The network is made to be surer of a wrong place: twice as many matches agree on it as on the right one."""
+    image, _ = blobs(200, 200, 90)
+    turned = np.ascontiguousarray(np.rot90(image, 2))
+
+    def liar(image_0, image_1):
+        right = near_identity(image_0, image_1)
+        points = np.repeat(peaks(image_0), 2, axis=0)
+        return right if len(right[0]) else (points, points + len(image_1) / 5)
+
+    def errors(found):
+        return np.linalg.norm(moved(found.points_0, unturn(2, image.shape)) - found.points_1, axis=1)
+
+    voted = matcher(liar, align=False).match(image, turned)
+    decided = matcher(liar).match(image, turned)
+    assert len(voted) == 0 or np.median(errors(voted)) > 20
+    assert len(decided) > 100 and np.median(errors(decided)) < 0.1 and (decided.confidence > 0.5).all()
+
+
+def test_where_the_pixels_support_nothing_the_network_is_half_as_sure():
+    image, _ = blobs(200, 200, 90)
+    other, _ = blobs(200, 200, 90, seed=5)
+
+    def sure(image_0, image_1):
+        return peaks(image_0), peaks(image_0) + 3.0
+
+    found = matcher(sure).match(image, other)
+    assert len(found) > 20
+    assert np.allclose(found.confidence, 0.45)
+
+
+def test_a_small_image_in_a_large_one_keeps_its_pixels():
+    """Following goes on at full size: what is found on a 320-pixel view alone would be three times as rough."""
+    image, _ = blobs(480, 640, 500)
+    there = np.array([[0.98, -0.05, 20.0], [0.04, 0.99, -9.0]])
+    other = cv2.warpAffine(image, there, (640, 480), flags=cv2.INTER_LANCZOS4)
+    full, view = (matcher(near_identity, long_side=side).match(image, other) for side in (1600, 320))
+    full_error, view_error = (
+        np.median(np.linalg.norm(m.points_1 - m.points_0 @ there[:, :2].T - there[:, 2], axis=1)) for m in (full, view)
+    )
+    assert full_error < 0.05 and full_error < 0.6 * view_error
+
+
+def test_votes_need_eight_that_agree_and_a_possible_scale():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 300, (60, 2))
+    matrix, count = agreed(points, points * 1.2 + [5, -3])
+    assert count == 60 and np.allclose(matrix, [[1.2, 0, 5], [0, 1.2, -3], [0, 0, 1]], atol=1e-6)
+    assert agreed(points[:7], points[:7])[0] is None
+    assert agreed(points, points * 6)[0] is None
+    assert agreed(points, rng.uniform(0, 300, (60, 2)))[1] < 20
+
+
+def test_hypotheses_are_made_one_by_one_in_pixels_of_the_images():
+    image, _ = blobs(240, 320)
+    asked = []
+
+    def points_of(thumb_0, thumb_1):
+        asked.append(thumb_1.shape)
+        return near_identity(thumb_0, thumb_1)
+
+    made = hypotheses(image, image, 240, points_of)
+    first = next(made)
+    assert asked == [(180, 240)]
+    assert first.turns == 0 and first.agreeing > 20
+    assert np.abs(first.matrix - np.eye(3)).max() < 1.0
+    list(made)
+    assert sorted(asked) == [(180, 240)] * 2 + [(240, 180)] * 2
 
 
 @pytest.mark.parametrize("other", [np.zeros((90, 120), np.float32), np.full((64, 64), 0.7, np.float32)])

@@ -90,9 +90,11 @@ def test_the_local_displacement_is_part_of_the_truth(atlas):
 def test_a_pair_is_its_seed_and_number_whatever_the_batch(atlas, mixture):
     together = draw_parameters(atlas, mixture, 7, np.arange(40), 144)
     apart = draw_parameters(atlas, mixture, 7, np.array([33, 5, 21]), 144)
-    for name in together.__dataclass_fields__:
-        whole, part = getattr(together, name), getattr(apart, name)
-        assert np.array_equal(whole[[33, 5, 21]], part), name
+    stages = [(together, apart)] + [(together.changes, apart.changes)] * (together.changes is not None)
+    for whole_stage, part_stage in stages:
+        for name in set(whole_stage.__dataclass_fields__) - {"changes"}:
+            whole, part = getattr(whole_stage, name), getattr(part_stage, name)
+            assert np.array_equal(whole[[33, 5, 21]], part), name
     other = draw_parameters(atlas, mixture, 8, np.arange(40), 144)
     assert not np.array_equal(together.homography, other.homography)
 
@@ -138,6 +140,92 @@ def test_no_fingerprint_of_the_sensor_is_shared(level):
     parameters = draw_parameters(atlas, level, 2, np.arange(6), 160)
     assert share(parameters) < 0.1  # 9 of 625 places are within a pixel: chance is 0.014
     assert share(replace(parameters, noise=0 * parameters.noise)) > 0.8  # without the new noise they all match
+
+
+def test_no_fingerprint_is_shared_by_training_pairs_either():
+    """As above, for the mixture that is trained on: at any scale, overlap and change of appearance."""
+    noise = np.random.default_rng(0).normal(128, 20, (640, 640)).clip(0, 255).astype(np.uint8)
+    atlas = build_atlas([Micrograph("noise", "train", "noise", "sem", noise)])
+    indices = np.arange(20)
+    parameters = draw_parameters(atlas, "train", 2, indices, 160)
+    parameters = replace(parameters, displacement=0 * parameters.displacement)  # places are compared by the homography
+
+    def share(parameters) -> float:
+        batch = render(atlas, parameters, 2, indices, 160)
+        back, inside = back_in_frame_0(batch)
+        residual_0, residual_1 = (images - F.avg_pool2d(images, 3, 1, 1) for images in (batch.images_0, back))
+        counts = [patches_found(residual_0[k, 0], residual_1[k, 0], inside[k, 0]) for k in indices]
+        return sum(found for found, _ in counts) / sum(tried for _, tried in counts)
+
+    assert share(parameters) < 0.1
+    silent = replace(parameters, noise=0 * parameters.noise, photons=np.full_like(parameters.photons, np.inf))
+    assert share(silent) > 0.5
+
+
+def test_the_truth_of_a_deformed_section_is_exact(atlas):
+    """There and back along a field of several pixels ends where it began: the truth is inverted, not approximated."""
+    indices = np.arange(200)
+    parameters = draw_parameters(atlas, "train", 5, indices, 144)
+    strong = np.abs(parameters.displacement).max((1, 2, 3)) > 2
+    assert 0.08 < strong.mean() < 0.22  # sections
+    assert np.abs(parameters.displacement).max() > 4
+    chosen = indices[strong][:6]
+    batch = make_pairs(atlas, "train", 5, chosen, 144)
+    pixels = grid_points(144, 144, 1)[::131].expand(len(chosen), -1, -1)
+    there = true_points_1(pixels, batch)
+    assert (true_points_0(there.float(), batch) - pixels).abs().max() < 0.02
+    straight = replace(batch, displacement=0 * batch.displacement)
+    assert (true_points_1(pixels, straight) - there).norm(dim=-1).max() > 2
+
+
+def test_what_is_replaced_is_other_content_and_the_rest_is_not(atlas):
+    """Outside the mask image_1 is what it is without replacement; inside it is not."""
+    indices = np.arange(160)
+    parameters = draw_parameters(atlas, "train", 6, indices, 96)
+    chosen = indices[(parameters.changes.content > 0) & (parameters.changes.structures == 0)][:6]
+    with_ = draw_parameters(atlas, "train", 6, chosen, 96)
+    without = replace(with_, changes=replace(with_.changes, content=0 * with_.changes.content))
+    clean = [
+        replace(p, blur=0 * p.blur, noise=0 * p.noise, photons=np.full_like(p.photons, np.inf))
+        for p in (with_, without)
+    ]
+    one, other = (render(atlas, p, 6, chosen, 96) for p in clean)
+    assert len(chosen) == 6
+    assert one.replaced.any((1, 2, 3)).all()
+    assert one.replaced.float().mean() < 0.5
+    far = ~F.max_pool2d(one.replaced.float(), 25, 1, 12).bool()  # defocus and streaks carry over the rim
+    same = (one.images_1 - other.images_1).abs()
+    changed = with_.changes.rows.any(1) | (with_.changes.disk > 0)
+    assert same[far & ~torch.from_numpy(changed).view(-1, 1, 1, 1)].max() < 1e-5
+    assert same[one.replaced].mean() > 0.05
+    assert torch.equal(one.images_0, other.images_0)
+
+
+def test_the_first_mixture_has_no_changes_and_charging_is_for_beams(atlas):
+    assert draw_parameters(atlas, "first", 1, np.arange(5), 96).changes is None
+    assert make_pairs(atlas, "first", 1, np.arange(2), 96).replaced is None
+    indices = np.arange(120)
+    scanned = draw_parameters(atlas, "train", 1, indices, 96).changes.rows.any(1)
+    assert 0.01 < scanned.mean() < 0.2
+    light = replace(atlas, modalities=("brightfield",) * 3)
+    assert not draw_parameters(light, "train", 1, indices, 96).changes.rows.any()
+
+
+@pytest.mark.parametrize(
+    ("mixture", "silent"),
+    [
+        ("train-no-sections", ("content",)),
+        ("train-no-imaging", ("disk", "rows", "vignette")),
+        ("train-no-tones", ("structures",)),
+        ("train-plain", ("content", "disk", "rows", "vignette", "structures", "radii")),
+    ],
+)
+def test_a_mixture_for_an_ablation_leaves_out_what_it_says(atlas, mixture, silent):
+    whole, part = (draw_parameters(atlas, name, 2, np.arange(150), 96) for name in ("train", mixture))
+    for name in silent:
+        assert getattr(whole.changes, name).any(), name
+        assert not (getattr(part.changes, name).any() if name != "radii" else getattr(part.changes, name).max() > 0)
+    assert np.array_equal(whole.overlap, part.overlap)  # and the geometry stays
 
 
 def test_hard_pairs_of_a_colour_micrograph_see_other_projections(atlas):

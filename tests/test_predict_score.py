@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,19 +13,23 @@ import cv2
 import numpy as np
 import pytest
 
+from microloftr.calibration import Calibration
 from microloftr.data import fixed
 from microloftr.data.atlas import build_atlas
 from microloftr.data.micrographs import Micrograph
 from microloftr.errors import ParameterError
-from microloftr.evaluation import evaluate, predict, score, summary
-from microloftr.evaluation.predict import load_predictions
+from microloftr.evaluation import evaluate, predict, score, summary, threshold
+from microloftr.evaluation.predictions import load_predictions
 from microloftr.evaluation.protocols import FolderPairs, MadePairs, fingerprint, get_protocol, real_folder
 from microloftr.evaluation.score import score_pairs
 from microloftr.evaluation.summary import PairScore, summarise, summarise_groups
 from microloftr.evaluation.threshold import THRESHOLDS, by_threshold, choose
 from microloftr.images import as_image
 from microloftr.matches import Matches
+from microloftr.model.presets import PRESETS, model_config
+from microloftr.model.weights import load_model, shipped
 from microloftr.registration import families
+from microloftr.results import read_result
 
 SIZE = (96, 80)  # width, height
 TRUTHS = [
@@ -380,7 +388,7 @@ def test_a_quick_look_writes_nothing(folder, tmp_path, capsys, monkeypatch):
 
 
 def test_only_the_whole_list_of_matchers_may_write_into_results():
-    from microloftr.evaluation.baselines import DEFAULT_MATCHERS
+    from microloftr.evaluation.matchers import DEFAULT_MATCHERS
 
     assert score.default_results([*DEFAULT_MATCHERS, "extra"]).name == "results"
     assert score.default_results(["micro"]).name == "runs"
@@ -434,3 +442,134 @@ def test_a_higher_threshold_keeps_fewer_of_the_same_matches():
     assert [row["matches"] for row in rows] == [120, 60, 0]
     assert rows[1]["auc_3"] > 0.99
     assert (rows[2]["auc_3"], rows[2]["failures"]) == (0, 1)
+
+
+def test_side_by_side_says_the_same_and_times_a_few(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "TIMED", 2)
+    protocol = FolderPairs(folder)
+    alone = load_predictions(predict.predict("rootsift", protocol, tmp_path / "alone"))
+    both = load_predictions(predict.predict("rootsift", protocol, tmp_path / "both", jobs=2))
+    assert both.ids == alone.ids and np.array_equal(both.offsets, alone.offsets) and len(both.points_0) > 20
+    assert np.array_equal(both.points_1, alone.points_1) and np.array_equal(both.confidence, alone.confidence)
+    assert np.isfinite(both.seconds).tolist() == [True, False, False, True] and np.isfinite(alone.seconds).all()
+    assert {key: both.header[key] for key in predict.IDENTITY} == {key: alone.header[key] for key in predict.IDENTITY}
+    with pytest.raises(ParameterError, match="1 or more jobs"):
+        predict.predict("rootsift", protocol, tmp_path, jobs=0)
+
+
+def test_workers_end_with_a_command_that_is_killed(tmp_path):
+    """As under `kill -9`, where no command can clean up."""
+    code = (
+        "import os, time, multiprocessing as m\n"
+        "from microloftr.evaluation.predict import _end_with\n"
+        "def worker(parent):\n    os.getppid() == parent and print(os.getpid(), flush=True)\n    _end_with(parent)\n"
+        "m.get_context('fork').Process(target=worker, args=(os.getpid(),)).start()\ntime.sleep(60)\n"
+    )
+    command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    worker = int(command.stdout.readline())
+    command.kill()
+    command.wait()
+    deadline = time.monotonic() + 10
+    while command.stdout.read(1):  # the pipe closes when the worker, its last holder, has gone
+        assert time.monotonic() < deadline
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(worker, 0)
+            time.sleep(0.05)
+    command.stdout.close()
+
+
+def test_times_are_taken_anew_and_nothing_else(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "TIMED", 2)
+    before = load_predictions(predict.predict(ORACLE, FolderPairs(folder), tmp_path))
+    after = load_predictions(predict.predict(ORACLE, FolderPairs(folder), tmp_path, retime=True))
+    assert Oracle.calls == 4 + 1 + 2  # one to warm up
+    assert np.isfinite(after.seconds).tolist() == [True, False, False, True] and np.isfinite(before.seconds).all()
+    for name in ("offsets", "confidence", "points_0", "points_1", "coarse_points_1"):
+        assert np.array_equal(getattr(before, name), getattr(after, name))
+
+
+def test_the_time_is_the_median_of_those_measured():
+    scores = [made_score(k, seconds=seconds) for k, seconds in enumerate([0.1, np.nan, 0.4, np.nan, 0.2])]
+    totals = summarise(scores)
+    assert totals["seconds"] == 0.2 and totals["timed"] == 3
+    assert summarise([made_score(0, seconds=np.nan)])["seconds"] is None
+
+
+def totals_by_hand() -> None:
+    """Five pairs: to 0.6 px, to 2 px, to 12 px, and two without a transform; one truth known to 1 px only."""
+    scores = [made_score(k, error_px=e) for k, e in enumerate([0.6, 2.0, 12.0, np.inf])]
+    scores.append(made_score(4, error_px=np.inf, accuracy_px=1.0))
+    totals = summarise(scores)
+    # recall rises to 1/4 at 0.6 and stays to 1; to 3 px, of five: 1/5 at 0.6, 2/5 at 2, then level
+    assert totals["auc_1"] == pytest.approx((0.6 / 8 + 0.4 / 4) / 1, abs=1e-4)
+    assert totals["auc_3"] == pytest.approx((0.6 * 0.1 + 1.4 * 0.3 + 1 * 0.4) / 3, abs=1e-4)
+    assert totals["failures"] == pytest.approx(3 / 5, abs=1e-4)
+    assert (totals["n_1"], totals["n_3"]) == (4, 5)
+
+
+def finite(errors) -> list[float]:
+    return [error for error in errors if np.isfinite(error)] or [np.inf]
+
+
+def test_the_totals_by_hand():
+    totals_by_hand()
+
+
+FAULTS = {
+    "failures are dropped from the AUC": ("auc", lambda errors, t: metrics_auc(finite(errors), t)),
+    "the threshold is ignored": ("auc", lambda errors, t: metrics_auc(errors, [5.0] * len(t))),
+    "the curve is not held up to the threshold": ("auc", lambda errors, t: metrics_auc(errors, t) * 0.9),
+    "failures are dropped from their share": ("failure_rate", lambda errors, t: np.mean(np.array(finite(errors)) > t)),
+    "a missing transform is no failure": ("failure_rate", lambda errors, t: np.sum(np.array(finite(errors)) > t) / 5),
+}
+metrics_auc = summary.metrics.auc
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_are_caught(fault, monkeypatch):
+    monkeypatch.setattr(summary.metrics, *FAULTS[fault])
+    with pytest.raises(AssertionError):
+        totals_by_hand()
+
+
+def test_stale_predictions_are_not_scored_unless_asked_for(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(summary, "RESAMPLES", 20)
+    predict.predict(ORACLE, FolderPairs(folder), tmp_path / "predictions")
+    arguments = ["--pairs", str(folder), "--matchers", ORACLE, "--predictions", str(tmp_path / "predictions")]
+    arguments += ["--tables", str(tmp_path / "t"), "--results", str(tmp_path / "r")]
+    assert score.main(arguments) == 0
+    monkeypatch.setattr(predict, "code_sha256", lambda matcher: "other code")
+    with pytest.raises(ParameterError, match="other weights, code or pairs"):
+        score.main(arguments)
+    assert score.main([*arguments, "--as-they-are"]) == 0
+
+
+def test_a_map_of_confidences_makes_predictions_stale(folder, tmp_path, monkeypatch):
+    predict.predict(ORACLE, FolderPairs(folder), tmp_path)
+    monkeypatch.setattr(Oracle, "calibration", Calibration((0, 1), (0, 0.5)), raising=False)
+    predict.predict(ORACLE, FolderPairs(folder), tmp_path)
+    assert Oracle.calls == 8
+
+
+def test_the_record_has_modalities(monkeypatch):
+    monkeypatch.setattr(summary, "RESAMPLES", 20)
+    scores = [made_score(k, modality=("sem", "tem")[k % 2], matcher=m) for k in range(5) for m in ("a", "b")]
+    found = summary.summarise_modalities(scores)
+    assert list(found) == ["sem", "tem"] and set(found["tem"]) == {"a", "b"} and found["sem"]["a"]["n"] == 3
+
+
+def test_thresholds_are_read_and_checked():
+    rows = [{"auc_3": 0.1, "failures": 0.5}, {"auc_3": 0.4, "failures": 0.3}]
+    assert threshold.choose({"easy": rows}, (0.1, 0.2))["best"] == 0.2
+    for bad in ("a", "", "0.2,0.1", "0.1,1", "-0.1"):
+        with pytest.raises(ParameterError, match="Thresholds"):
+            threshold.main(["--thresholds", bad])
+
+
+def test_the_threshold_of_shipped_weights_is_their_presets():
+    for name in ("micro", "one_conv"):
+        assert load_model(shipped(name)).config.threshold == PRESETS[name].threshold
+    assert PRESETS["one_conv"].threshold == read_result("threshold_one_conv")["values"]["best"]
+    chosen = model_config({"preset": "one_conv", "backbone": "one_conv", "window": 0, "threshold": 0.3})
+    assert chosen.threshold == 0.3

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from microloftr.errors import MicroLoFTRError
-from microloftr.evaluation import report
-from microloftr.evaluation.summary import PairScore, summarise_groups, summarise_protocol
+from microloftr.evaluation import report, summary, tables
+from microloftr.evaluation.summary import PairScore, summarise_groups, summarise_modalities, summarise_protocol
+from microloftr.views.score_figures import draw_scores
 
 PLAIN = {"stage": "final", "modality": "", "accuracy_px": 0.0, "matches": 100, "inliers": 90, "precision_1": 0.5}
 PLAIN |= {"precision_3": 0.75, "precision_5": 1.0, "median_correct_px": 0.44, "seconds": 0.125}
@@ -23,6 +24,12 @@ def scores(matcher: str, group: str, errors: list[float], **values) -> list[Pair
 
 @pytest.fixture(scope="module")
 def records() -> dict[str, dict]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(summary, "RESAMPLES", 200)
+        return made_records()
+
+
+def made_records() -> dict[str, dict]:
     told = {"weights_sha256": None, "resize": "none: images as read", "device": "cpu", "threads": 2, "commit": "abc"}
     matchers = {key: {"name": name, **told} for key, name in (("micro", "micro"), ("micro_random", "micro-random"))}
     matchers["micro"]["resize"] = "long side to at most 1024 px"
@@ -36,6 +43,12 @@ def records() -> dict[str, dict]:
         )
         for level, far in (("easy", 0.3), ("hard", inf))
     }
+    modalities = summarise_modalities(
+        scores("micro", "easy", [0.3, 0.6], modality="sem")
+        + scores("micro-random", "easy", [inf] * 2, modality="sem")
+        + scores("micro", "easy", [0.3, 0.9, inf, inf], modality="tem")
+        + scores("micro-random", "easy", [inf] * 4, modality="tem")
+    )
     landmarks = {
         "tre": 7.25,
         "rtre": 0.01,
@@ -59,7 +72,7 @@ def records() -> dict[str, dict]:
         "date": "2026-01-01",
     }
     return {
-        "evaluate": {**frame, "values": {**common, "levels": levels}},
+        "evaluate": {**frame, "values": {**common, "levels": levels, "modalities": modalities}},
         "evaluate_real": {**frame, "split": "real", "values": {**common, "groups": summarise_groups(real)}},
     }
 
@@ -85,15 +98,17 @@ def test_tables_are_written_between_their_markers_and_stay(root, capsys):
     assert text.endswith("<!--/table-->\n\nend\n")
     note = (root / "docs_obsidian/reference/metrics.md").read_text()
     assert "\nold\n" not in note and "| easy | micro, coarse only |" in note and "tiles (3 of 3)" in note
-    assert (root / report.FIGURE).is_file()
+    assert (root / report.ATTACHMENTS / "evaluation.png").is_file()
     assert note.startswith("`<!--table:evaluate-->` in code\n<!--table:evaluate_detail-->\n| level |")
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    for name in ("evaluation", "evaluation_modalities", "evaluation_real"):
+        assert (root / report.ATTACHMENTS / f"{name}.png").is_file()
+    assert len(capsys.readouterr().out.splitlines()) == 5
     assert report.main(["--root", str(root), "--check"]) == 0
     assert report.report(root, write=True) == []
 
 
 def test_the_overview_by_hand(records):
-    lines = report.overview(records["evaluate"]).splitlines()
+    lines = tables.overview(records["evaluate"]).splitlines()
     # errors .3 .3 .3 .6 .6 .9 of six pairs: the area up to 3 px is 1 − mean(error)/3, less the trapezoid's steps
     assert lines[2].startswith("| micro | 0.8") and "· 0 %" in lines[2] and "· 17 %" in lines[2]
     assert lines[3] == "| micro-random | 0.00 [0.00, 0.00] · 100 % | 0.00 [0.00, 0.00] · 100 % | 0.125 |"
@@ -111,16 +126,18 @@ def test_the_overview_by_hand(records):
 
 def test_every_table_names_estimator_threshold_resize_and_cap(records):
     for record, make in report.TABLES.values():
+        if record not in records:  # (test_bench and test_reliability show theirs)
+            continue
         table = make(records[record])
         for said in ("OpenCV USAC_MAGSAC", "2 px", "4096 matches", "Resize: ", "interval"):
             assert said in table
 
 
 def test_stains_are_told_by_landmarks_and_what_is_not_known_by_a_dash(records):
-    table = report.real(records["evaluate_real"])
+    table = tables.real(records["evaluate_real"])
     assert "landmarks 7.2 px · 90 %" in table and "landmarks 50.0 px · 0 %" in table
     assert "stains (0 of 2)" in table
-    assert "| –" in report.detail(records["evaluate"])  # median error of untrained weights
+    assert "| –" in tables.detail(records["evaluate"])  # median error of untrained weights
 
 
 @pytest.mark.parametrize("what", ["number", "text", "figure"])
@@ -135,7 +152,7 @@ def test_what_is_stale_is_told_and_nothing_is_written(root, what, capsys):
     elif what == "text":
         readme.write_text(readme.read_text().replace("100 %", "1 %"))
     else:
-        (root / report.FIGURE).unlink()
+        (root / report.ATTACHMENTS / "evaluation.png").unlink()
     before = readme.read_text()
     assert report.main(["--root", str(root), "--check"]) == 1
     told = capsys.readouterr().out
@@ -165,13 +182,47 @@ def test_a_missing_record_is_told(root):
         report.report(root, write=False)
 
 
-def test_the_figure_is_the_same_each_time_and_knows_its_numbers(records, tmp_path):
-    values = records["evaluate"]["values"]
+@pytest.mark.parametrize("part", report.FIGURES)
+def test_the_figures_are_the_same_each_time_and_know_their_numbers(records, tmp_path, part):
+    record = records[report.FIGURES[part].record]
     for name in ("a.png", "b.png"):
-        report.draw(values, tmp_path / name)
+        report.draw(record, part, tmp_path / name)
     first = (tmp_path / "a.png").read_bytes()
     assert first == (tmp_path / "b.png").read_bytes()
-    assert report.figure_source(tmp_path / "a.png") == report.source_sha256(values)
+    assert report.figure_source(tmp_path / "a.png") == report.source_sha256(record["values"][part])
     with Image.open(tmp_path / "a.png") as image:
         assert set(image.info) <= {report.SOURCE_KEY, "dpi"} and image.width > 800
     assert len(first) < 200_000
+
+
+def test_a_figure_shows_each_value_and_its_interval(records):
+    values = records["evaluate"]["values"]
+    figure = draw_scores(values["levels"], values["matchers"], "the mean corner error")
+    for axis, metric in zip(figure.axes, ("auc_3", "failures"), strict=True):
+        shown = {drawn.get_label(): drawn for drawn in axis.containers}
+        for key, told in values["matchers"].items():
+            line, _, (bars,) = shown[told["name"]]
+            assert line.get_xdata() == pytest.approx(
+                [values["levels"][level][key][metric] for level in values["levels"]]
+            )
+            ends = [segment[:, 0].tolist() for segment in bars.get_segments()]
+            assert ends[1] == pytest.approx(
+                [values["levels"]["hard"][key][f"{metric}_{side}"] for side in ("low", "high")]
+            )
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["easy\n6 pairs", "hard\n6 pairs"]
+
+
+def test_real_pairs_may_be_missing_and_then_have_no_figure(root):
+    (root / "results" / "evaluate_real.json").unlink()
+    note = root / "docs_obsidian/reference/metrics.md"
+    note.write_text("nothing\n")
+    assert "evaluation_real.png" not in " ".join(report.report(root, write=True))
+
+
+def test_modalities_are_told_with_their_pairs(records):
+    lines = tables.modalities(records["evaluate"]).splitlines()
+    assert lines[0] == "| modality | micro | micro-random |"
+    assert lines[2].startswith("| tem (4 pairs, 3) | 0.4") and "· 50 % |" in lines[2]
+    assert lines[3].startswith("| sem (2 pairs, 2) | 0.90 [0.85, 0.93] · 0 %") and lines[3].endswith(
+        "| 0.00 [0.00, 0.00] · 100 % |"
+    )

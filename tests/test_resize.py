@@ -10,9 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from microloftr.images import resize
-from microloftr.matching import Matcher, MatcherOptions, _frame, _shrunk, _unturn
+from microloftr.matching import Matcher, MatcherOptions
 from microloftr.model.loftr import MatchedPoints
 from microloftr.model.presets import PRESETS
+from microloftr.search import frame, shrunk, unturn
 
 LIMIT = 0.02  # pixels, of the input and of the output
 
@@ -144,20 +145,20 @@ def test_resizing_and_quarter_turns_commute(new, turns):
 
 
 @pytest.mark.parametrize("shape", [(301, 407), (407, 301), (320, 400), (97, 1003), (403, 403)])
-def test_the_matcher_s_shrinking_keeps_the_frame(shape):
+def test_the_matcher_s_shrinking_keeps_theframe(shape):
     for long_side in (64, 77, 150, 199):
-        small, scale = _shrunk(Texture((60.0, 60.0)).image(*shape), long_side)
+        small, scale = shrunk(Texture((60.0, 60.0)).image(*shape), long_side)
         assert max(small.shape) == long_side
-        back = np.linalg.inv(_frame(scale))
+        back = np.linalg.inv(frame(scale))
         x, y = (back[axis, axis] * np.arange(small.shape[1 - axis]) + back[axis, 2] for axis in (0, 1))
         np.testing.assert_allclose(x, places(shape[1], small.shape[1]), atol=1e-9)
         rim = (4, min(4, len(y) // 4))
         if min(small.shape) > 24:
             assert np.abs(moved(small, Texture((60.0, 60.0)), x, y, rim)).max() < LIMIT
         for turns in range(4):
-            turned, turned_scale = _shrunk(np.rot90(np.empty(shape, np.float32), turns), long_side)
-            there = back @ _unturn(turns, small.shape) @ _frame(turned_scale)
-            np.testing.assert_allclose(there, _unturn(turns, shape), atol=1e-9)
+            turned, turned_scale = shrunk(np.rot90(np.empty(shape, np.float32), turns), long_side)
+            there = back @ unturn(turns, small.shape) @ frame(turned_scale)
+            np.testing.assert_allclose(there, unturn(turns, shape), atol=1e-9)
             assert turned.shape == (small.shape if turns % 2 == 0 else small.shape[::-1])
 
 
@@ -186,7 +187,7 @@ def test_a_known_shift_survives_the_whole_matcher(sizes, long_side):
     shift = (0.37, -0.81)
     textures = [Texture((50.0, 50.0)), Texture((50.0, 50.0), shift=shift)]
     images = [texture.image(*size) for texture, size in zip(textures, sizes, strict=True)]
-    matcher = Matcher(Measures(textures, list(sizes)), MatcherOptions(long_side=long_side, search=False), "cpu")
+    matcher = Matcher(Measures(textures, list(sizes)), MatcherOptions(network_side=long_side, search=False), "cpu")
     matches = matcher.match(*images)
     np.testing.assert_allclose(matches.points_0, [[150, 140]], atol=LIMIT)
     np.testing.assert_allclose(matches.points_1 - matches.points_0, [shift], atol=LIMIT)

@@ -1,5 +1,7 @@
 """One-to-one truth, with the cases in which the published rounding loses cells."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,24 @@ def test_cells_that_the_other_image_does_not_show_are_unmatchable():
     assert truth.unmatchable_0[0].tolist() == (columns >= 7).tolist()  # 8·7 + 48 = 104 is beyond 95 + 4
     assert truth.unmatchable_1[0].tolist() == (columns <= 5).tolist()
     assert (truth.cells_1[0][truth.unmatchable_0[0]] == -1).all()
+
+
+def test_replaced_content_cannot_match_and_its_rim_counts_nowhere():
+    replaced = torch.zeros(1, 1, 96, 96, dtype=torch.bool)
+    replaced[..., 24:64, 20:60] = True
+    plain, truth = (supervise(replace(batch(shifted(8, 0)), replaced=mask)) for mask in (None, replaced))
+    inside = torch.zeros(12, 12, dtype=torch.bool)
+    inside[4:8, 3:7] = True  # cells of image_1 whose 8×8 pixels are replaced for the most part
+    assert truth.unmatchable_1[0].view(12, 12)[inside].all()
+    assert truth.unmatchable_0[0].view(12, 12)[inside.roll(-1, 1)].all()  # the same places, one cell to the left
+    assert (truth.cells_1[0][truth.unmatchable_0[0]] == -1).all()
+    before, after = plain.cells_1[0], truth.cells_1[0]
+    assert (after[after >= 0] == before[after >= 0]).all()
+    neither = (before >= 0) & (after < 0) & ~truth.unmatchable_0[0]
+    assert neither.any()
+    assert neither.sum() < 24
+    outside = ~torch.nn.functional.max_pool2d(inside.roll(-1, 1)[None].float(), 3, 1, 1)[0].bool()
+    assert (after == before).view(12, 12)[outside].all()
 
 
 def test_a_smaller_scale_keeps_a_share_of_the_cells():

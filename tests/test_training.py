@@ -1,56 +1,31 @@
 """Training by its one command: typed overrides, whole checkpoints, and a resume that changes nothing."""
 
-import csv
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from microloftr.__main__ import main
 from microloftr.config import load_config
 from microloftr.errors import ConfigError, WeightsError
 from microloftr.model.presets import PRESETS
-from microloftr.model.weights import initial_model, load_model, recipe_of
+from microloftr.model.weights import load_model, recipe_of
 from microloftr.results import read_result, write_result
 from microloftr.training.checkpoints import AtomicCheckpointIO
-from microloftr.training.module import Training
+from microloftr.training.descent import rate
 from microloftr.training.run import train
+from tests.training_run import overrides, write_source
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A folder of three small micrographs with a manifest."""
-    folder = tmp_path_factory.mktemp("micrographs")
-    rng = np.random.default_rng(0)
-    rows = [("file", "split", "specimen", "modality")]
-    for name, split in (("a", "train"), ("b", "train"), ("c", "validation")):
-        coarse = Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8))
-        coarse.resize((240, 200), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
-        rows.append((f"{name}.png", split, name, "sem"))
-    with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
-    return folder
+    return write_source(tmp_path_factory.mktemp("micrographs"))
 
 
-def run(source, out, *overrides):
-    chosen = [
-        "model=one_conv",
-        "train.init=none",
-        "train.precision=32",
-        f"data.source={source}",
-        f"train.out={out}",
-        "data.crop=64",
-        "data.batch=2",
-        "train.warmup=2",
-        "train.decay=1",
-        "train.validate_every=2",
-        "train.validation_pairs=2",
-        *overrides,
-    ]
+def run(source, out, *more):
+    chosen = overrides(source, out, *more)
     return train(load_config(chosen), progress=False, overrides=chosen)
 
 
@@ -107,12 +82,11 @@ def test_a_run_does_not_go_on_with_another_configuration(source, tmp_path):
 
 
 def test_the_learning_rate_warms_up_stays_and_falls():
-    config = load_config(["train.steps=100", "train.warmup=10", "train.decay=20", "train.init=none"])
-    rate = Training(initial_model(PRESETS["one_conv"], "none"), config, None, None).rate
-    assert rate(0) == pytest.approx(0.1)
-    assert rate(9) == rate(50) == rate(79) == 1
-    assert rate(90) == pytest.approx(0.5)
-    assert rate(99) == pytest.approx(0.05)
+    train = load_config(["train.steps=100", "train.warmup=10", "train.decay=20", "train.init=none"]).train
+    assert rate(0, train) == pytest.approx(0.1)
+    assert rate(9, train) == rate(50, train) == rate(79, train) == 1
+    assert rate(90, train) == pytest.approx(0.5)
+    assert rate(99, train) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +99,7 @@ def test_the_learning_rate_warms_up_stays_and_falls():
         ("model.heads=3", "dim 128 does not split into model.heads 3"),
         ("model=loftr9", "Could not find 'model/loftr9'"),
         ("data.crop=100", "data.crop is 100; it must be a multiple of 16"),
-        ("data.mixture=nightmare", "must be one of train, easy"),
+        ("data.mixture=nightmare", "must be one of train, first"),
         ("train.precision=fp16", "must be bf16 or 32"),
         ("train.seed=-1", "train.seed -1"),
         ("train.average=2", "train.average is 2"),

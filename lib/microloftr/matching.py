@@ -1,30 +1,36 @@
-"""`Matcher`: two images in, `Matches` out. Find roughly on thumbnails, then match near the identity at full size.
+"""`Matcher`: two images in, `Matches` out. The network finds, the pixels decide.
 
-The network bears turns of about ±45° and scales of 0.6 to 1.6. Image_1's thumbnail is therefore tried in its four
-quarter turns, which cost no interpolation; the turn whose matches agree best on one similarity gives a first
-transform. Image_1 is warped by it and matched again where the two images overlap, and the points are taken back.
+The network looks at thumbnails in the four quarter turns of image_1 (search.py) and proposes first transforms. Each is
+tried on the pixels (guided.py): where patches agree all over the overlap, the transform was right, and what agrees are
+the matches, dense and to a fraction of a pixel. Where none is supported, image_1 is warped by the most agreed one, and
+the network's own matches of this second look are the answer, half as sure, if there are any.
 """
 
-import math
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import torch
 
+from microloftr.calibration import Calibration, shipped_calibration
 from microloftr.device import choose_device
 from microloftr.errors import ParameterError, WeightsError
-from microloftr.images import Image, as_image, resize
+from microloftr.guided import NOISY, SHARP, Guided, guided_matches, moved, warped_onto
+from microloftr.images import Image, as_image
 from microloftr.matches import Matches
 from microloftr.model.loftr import LoFTR
 from microloftr.model.published import RELEASES, load_file, load_release
 from microloftr.model.trace import MatchedPoints
 from microloftr.model.weights import load_model, random_model, shipped
+from microloftr.search import TURNS, View, frame, hypotheses, shrunk, unshrunk
 
-MINIMUM_AGREEING = 8
+SURE = 24  # matches that agree: such a hypothesis is tried at once, before the next turn is looked at
+CERTAIN = 0.15  # support, as the images are, that ends the search at once; a grid shifted by a mesh has had 0.08
+ENOUGH = 0.2  # support in the noisy look, where every form is tried, that ends the search after this round
+SUPPORTED = 0.06  # least support of a transform in the noisy look; unrelated images stay below 0.04
+TRIED = (1, 3, 1)  # hypotheses of each round of the search that are tried closely, the most agreed on first
 
 
 class MatchesTwoImages(Protocol):
@@ -37,17 +43,32 @@ class MatchesTwoImages(Protocol):
 class MatcherOptions:
     """How a Matcher works. Sides in pixels; `border` in coarse cells of 8 pixels."""
 
-    threshold: float | None = None  # least confidence of a match; None: what the model's configuration says
+    threshold: float | None = None  # least confidence of the network's matches; None: what its configuration says
     border: int = 0
-    search: bool = True  # try quarter turns and match again after warping
-    search_side: int = 320  # long side of the thumbnails
-    long_side: int = 800  # larger images are shrunk to this before matching; points come back in pixels as read
+    search: bool = True  # try quarter turns on thumbnails; else the network looks once, at both images as they are
+    align: bool = True  # with search: follow the pixels from the transform found
+    quick_side: int = 160  # long side of the first thumbnails
+    search_side: int = 320  # and of the second ones, and of the images on which hypotheses are tried
+    narrow_side: int = 512  # and of the last ones, looked at without turns: a narrow overlap is no cell wide on less
+    network_side: int = 640  # larger images are shrunk to this for the network's second look
+    long_side: int = 1600  # and to this for following the pixels; points come back in pixels as read
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise ParameterError(f"threshold is {self.threshold}; it must be at least 0 and below 1")
-        if self.border < 0 or min(self.search_side, self.long_side) < 64:
-            raise ParameterError("border must be 0 or more, and search_side and long_side at least 64 pixels")
+        sides = (self.quick_side, self.search_side, self.narrow_side, self.network_side, self.long_side)
+        if self.border < 0 or min(sides) < 64:
+            raise ParameterError("border must be 0 or more, and every side of a Matcher at least 64 pixels")
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Points (M, 2) in pixels as read, where image_1's were expected, and raw confidence (M,)."""
+
+    points_0: np.ndarray
+    points_1: np.ndarray
+    coarse_1: np.ndarray
+    confidence: np.ndarray
 
 
 class Matcher:
@@ -56,11 +77,18 @@ class Matcher:
     `Matcher.from_pretrained("micro")`, then `matcher.match("a.tif", "b.tif")`.
     """
 
-    def __init__(self, model: LoFTR, options: MatcherOptions | None = None, device: str = "auto") -> None:
+    def __init__(
+        self,
+        model: LoFTR,
+        options: MatcherOptions | None = None,
+        device: str = "auto",
+        calibration: Calibration | None = None,
+    ) -> None:
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         options = options or MatcherOptions()
         self.options = options if options.threshold is not None else replace(options, threshold=model.config.threshold)
+        self.calibration = calibration
 
     @classmethod
     def from_pretrained(cls, name: str = "micro", device: str = "auto", **options) -> MatchesTwoImages:
@@ -80,55 +108,85 @@ class Matcher:
             return cls(load_model(name), chosen, device)
         if "." in name:
             return _by_dotted_name(name)
-        return cls(load_model(shipped(name)), chosen, device)
+        calibration = shipped_calibration(name) if chosen.search and chosen.align else None
+        return cls(load_model(shipped(name)), chosen, device, calibration)
 
     def match(self, image_0, image_1) -> Matches:
         """Match paths, arrays (H, W) or (H, W, 3), or what read_image returns. The result may be empty."""
         image_0, image_1 = as_image(image_0), as_image(image_1)
-        small_0, scale_0 = _shrunk(image_0.pixels, self.options.long_side)
-        small_1, scale_1 = _shrunk(image_1.pixels, self.options.long_side)
-        found = self._search(small_0, small_1) if self.options.search else None
-        points = self._points(small_0, small_1) if found is None else self._again(small_0, small_1, found)
-        return _matches(points, image_0, image_1, scale_0, scale_1)
+        pixels_0, pixels_1 = image_0.pixels, image_1.pixels
+        if not self.options.search:
+            found = self._second_look(pixels_0, pixels_1, np.eye(3), as_they_are=True)
+        elif self.options.align:
+            found = self._followed(pixels_0, pixels_1)
+        else:
+            proposed = hypotheses(pixels_0, pixels_1, self.options.search_side, self._all_points)
+            most = max(proposed, key=lambda hypothesis: hypothesis.agreeing, default=None)
+            found = self._second_look(pixels_0, pixels_1, most.matrix if most else np.eye(3), as_they_are=not most)
+        return _matches(found, image_0, image_1, self.calibration)
 
-    def _search(self, pixels_0: np.ndarray, pixels_1: np.ndarray) -> np.ndarray | None:
-        """The first transform (2, 3), points of image_0 → points of image_1, or None where no turn gives one."""
-        thumb_0, scale_0 = _shrunk(pixels_0, self.options.search_side)
-        thumb_1, scale_1 = _shrunk(pixels_1, self.options.search_side)
-        best, most = None, MINIMUM_AGREEING - 1
-        for turns in range(4):
-            points = self._points(thumb_0, np.ascontiguousarray(np.rot90(thumb_1, turns)), threshold=0.05)
-            if len(points.points_0) < MINIMUM_AGREEING:
+    def _followed(self, pixels_0: np.ndarray, pixels_1: np.ndarray) -> _Found:
+        """What the pixels support of what the network proposes, else the network's own second look."""
+        (large_0, scale_0), (large_1, scale_1) = (shrunk(p, self.options.long_side) for p in (pixels_0, pixels_1))
+        guided, view, most = self._tried(large_0, large_1)
+        if guided is None:
+            if most is None:
+                return _NOTHING
+            found = self._second_look(pixels_0, pixels_1, np.linalg.inv(frame(scale_1)) @ most @ frame(scale_0))
+            return replace(found, confidence=found.confidence / 2)
+        for look in dict.fromkeys((SHARP, guided.look)) if view.smaller else (SHARP,) * (guided.look != SHARP):
+            first = view.in_large(guided.homography)
+            sharper = guided_matches(large_0, large_1, first, (guided.form,), look, near=True)
+            if sharper is not None and sharper.support > guided.support / 2:
+                guided, view = sharper, View.of(large_0, large_1, self.options.long_side)
+                break
+        all_0, all_1 = view.scale_0 * scale_0, view.scale_1 * scale_1
+        points_1, expected = (unshrunk(p, all_1) for p in (guided.points_1, guided.expected_1))
+        return _Found(unshrunk(guided.points_0, all_0), points_1, expected, (1 + np.clip(guided.similarity, 0, 1)) / 2)
+
+    def _tried(self, large_0: np.ndarray, large_1: np.ndarray) -> tuple[Guided | None, View, np.ndarray | None]:
+        """The first transform that the pixels support and the view it was tried on; and what most matches agree on."""
+        options, most, agreeing = self.options, None, 0
+        view, best, best_view = View.of(large_0, large_1, options.search_side), None, None
+        rounds = ((options.quick_side, TURNS), (options.search_side, TURNS), (options.narrow_side, TURNS[:1]))
+        for number, (side, turns) in enumerate(rounds):
+            if number and not _shows_more(large_0, large_1, side, rounds[number - 1][0]):
                 continue
-            similarity, agreeing = _similarity(points.points_0, points.points_1)
-            if similarity is not None and agreeing > most:
-                best, most = _unturn(turns, thumb_1.shape) @ np.vstack((similarity, (0, 0, 1))), agreeing
-        if best is None:
-            return None
-        return (np.linalg.inv(_frame(scale_1)) @ best @ _frame(scale_0))[:2]
+            view, proposed = View.of(large_0, large_1, max(side, options.search_side)), []
+            for hypothesis in hypotheses(view.pixels_0, view.pixels_1, side, self._all_points, turns):
+                proposed.append(hypothesis)
+                if hypothesis.agreeing >= SURE:
+                    guided = guided_matches(view.pixels_0, view.pixels_1, hypothesis.matrix, ("grey",), SHARP)
+                    if guided is not None and guided.support > CERTAIN:
+                        return guided, view, None
+            proposed.sort(key=lambda hypothesis: -hypothesis.agreeing)
+            for hypothesis in proposed[: TRIED[number]]:
+                guided = guided_matches(view.pixels_0, view.pixels_1, hypothesis.matrix, look=NOISY)
+                if guided is not None and guided.support > (best.support if best else SUPPORTED):
+                    best, best_view = guided, view
+            if best is not None and best.support > ENOUGH:
+                break
+            if proposed and proposed[0].agreeing > agreeing:
+                most, agreeing = view.in_large(proposed[0].matrix), proposed[0].agreeing
+        return best, best_view or view, most
 
-    def _again(self, pixels_0: np.ndarray, pixels_1: np.ndarray, found: np.ndarray) -> MatchedPoints:
-        """Match image_0 with image_1 warped into its frame, and take the points back."""
-        height, width = pixels_0.shape
-        blurred = _antialiased(pixels_1, math.sqrt(abs(np.linalg.det(found[:, :2]))))
-        warped = cv2.warpAffine(
-            blurred,
-            found,
-            (width, height),
-            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=float(pixels_1.mean()),
-        )
-        points = self._points(pixels_0, np.clip(warped, 0, 1))
-        back_1, back_coarse = (p @ found[:, :2].T + found[:, 2] for p in (points.points_1, points.coarse_points_1))
-        inside = ((back_1 > -0.5) & (back_1 < np.array(pixels_1.shape[::-1]) - 0.5)).all(1)
-        return MatchedPoints(
-            points.batch_index[inside],
-            points.points_0[inside],
-            back_1[inside],
-            back_coarse[inside],
-            points.confidence[inside],
-        )
+    def _all_points(self, thumb_0: np.ndarray, thumb_1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        points = self._points(thumb_0, thumb_1, threshold=0.0)
+        return points.points_0, points.points_1
+
+    def _second_look(
+        self, pixels_0: np.ndarray, pixels_1: np.ndarray, first: np.ndarray, as_they_are: bool = False
+    ) -> _Found:
+        """The network's matches of image_0 and image_1 warped into its frame by `first` (3, 3), points taken back."""
+        (small_0, scale_0), (small_1, scale_1) = (shrunk(p, self.options.network_side) for p in (pixels_0, pixels_1))
+        first = frame(scale_1) @ first @ np.linalg.inv(frame(scale_0))
+        points = self._points(small_0, small_1 if as_they_are else warped_onto(small_0.shape, small_1, first))
+        both = points.points_1, points.coarse_points_1
+        points_1, coarse_1 = both if as_they_are else (moved(p, first) for p in both)
+        inside = ((points_1 > -0.5) & (points_1 < np.array(small_1.shape[::-1]) - 0.5)).all(1)
+        taken = (p[inside] for p in (points.points_0, points_1, coarse_1))
+        as_read = (unshrunk(p, scale) for p, scale in zip(taken, (scale_0, scale_1, scale_1), strict=True))
+        return _Found(*as_read, points.confidence[inside])
 
     def _points(self, pixels_0: np.ndarray, pixels_1: np.ndarray, threshold: float | None = None) -> MatchedPoints:
         """One forward pass; NumPy float64 arrays in the pixels given, whose centres are whole numbers."""
@@ -141,69 +199,27 @@ class Matcher:
         return MatchedPoints(**arrays)
 
 
-def _similarity(points_0: np.ndarray, points_1: np.ndarray) -> tuple[np.ndarray | None, int]:
-    """The similarity (2, 3) that most matches agree on within 8 pixels (a coarse cell), and how many do."""
-    cv2.setRNGSeed(0)
-    found, inliers = cv2.estimateAffinePartial2D(
-        points_0, points_1, method=cv2.RANSAC, ransacReprojThreshold=8.0, maxIters=3000
-    )
-    if found is None or not 0.25 < math.sqrt(abs(np.linalg.det(found[:, :2]))) < 4:
-        return None, 0
-    return found, int(inliers.sum())
+_NOTHING = _Found(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
 
 
-def _shrunk(pixels: np.ndarray, long_side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels with their long side at most `long_side`, and the scales (x, y) that this took."""
-    height, width = pixels.shape
-    if max(height, width) <= long_side:
-        return pixels, np.ones(2)
-    factor = long_side / max(height, width)
-    shape = (max(round(height * factor), 1), max(round(width * factor), 1))
-    return resize(pixels, shape), np.array([shape[1] / width, shape[0] / height])
+def _shows_more(large_0: np.ndarray, large_1: np.ndarray, side: int, before: int) -> bool:
+    """Whether thumbnails of `side` pixels hold more than those of `before` pixels did."""
+    return side > before and max(*large_0.shape, *large_1.shape) > before
 
 
-def _frame(scale: np.ndarray) -> np.ndarray:
-    """Matrix (3, 3) from pixels to pixels of the shrunk image: x ↦ (x + ½)·s − ½."""
-    x, y = scale
-    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
-
-
-def _unturn(turns: int, shape: tuple[int, int]) -> np.ndarray:
-    """Matrix (3, 3) from points of np.rot90(image, turns) to points of the image of this shape."""
-    height, width = shape
-    return np.array(
-        [
-            np.eye(3),
-            [[0, -1, width - 1], [1, 0, 0], [0, 0, 1]],
-            [[-1, 0, width - 1], [0, -1, height - 1], [0, 0, 1]],
-            [[0, 1, 0], [-1, 0, height - 1], [0, 0, 1]],
-        ][turns],
-        dtype=float,
-    )
-
-
-def _antialiased(pixels: np.ndarray, shrink: float) -> np.ndarray:
-    """Pixels blurred for being sampled every `shrink` pixels; untouched where nothing shrinks."""
-    if shrink <= 1.05:
-        return pixels
-    return cv2.GaussianBlur(pixels, (0, 0), 0.5 * math.sqrt(shrink**2 - 1), borderType=cv2.BORDER_REFLECT_101)
-
-
-def _matches(
-    points: MatchedPoints, image_0: Image, image_1: Image, scale_0: np.ndarray, scale_1: np.ndarray
-) -> Matches:
-    """Points of the shrunk images as Matches in pixels of the images as read."""
-    order = np.argsort(-points.confidence, kind="stable")
-    points_1, coarse_1 = ((p[order] + 0.5) / scale_1 - 0.5 for p in (points.points_1, points.coarse_points_1))
+def _matches(found: _Found, image_0: Image, image_1: Image, calibration: Calibration | None) -> Matches:
+    """Matches, the surest first."""
+    order = np.argsort(-found.confidence, kind="stable")
+    confidence = np.clip(found.confidence[order], 0, 1)
     return Matches(
-        (points.points_0[order] + 0.5) / scale_0 - 0.5,
-        points_1,
-        points.confidence[order],
+        found.points_0[order],
+        found.points_1[order],
+        confidence if calibration is None else calibration.apply(confidence),
         size_0=image_0.pixels.shape[::-1],
         size_1=image_1.pixels.shape[::-1],
         um_per_px_0=image_0.um_per_px,
         um_per_px_1=image_1.um_per_px,
-        coarse_points_1=coarse_1,
+        coarse_points_1=found.coarse_1[order],
     )
 
 

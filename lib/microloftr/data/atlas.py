@@ -7,12 +7,14 @@ so that a crop which shrinks the micrograph does not alias.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from microloftr.data.micrographs import Micrograph, estimate_noise
+if TYPE_CHECKING:
+    from microloftr.data.micrographs import Micrograph
 
 PYRAMID_LEVELS = 3
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -55,8 +57,10 @@ class Atlas:
         return values
 
 
-def build_atlas(micrographs: Sequence[Micrograph], device: torch.device | str = "cpu") -> Atlas:
+def build_atlas(micrographs: Sequence["Micrograph"], device: torch.device | str = "cpu") -> Atlas:
     """Lay micrographs out on the device."""
+    from microloftr.data.micrographs import estimate_noise  # here, for a packed atlas is read without image readers
+
     chunks: list[np.ndarray] = []
     tables: list[list[list[tuple[int, int, int]]]] = []
     noise, content, total = [], [], 0

@@ -21,13 +21,34 @@ class AppearanceRange:
 
 
 @dataclass(frozen=True)
+class ChangeRange:
+    """How many of a kind of training pairs show each further change (changes.py), as shares in 0..1."""
+
+    focus: float = 0.0  # one crop out of focus: a disk instead of the Gaussian
+    dim: float = 0.0  # few photons, whatever the tones
+    tones: float = 0.0  # a tone curve without any order
+    structures: float = 0.0  # another channel: outlines, or other planes and tones from place to place
+    charging: float = 0.0
+    shading: float = 0.0
+    dust: float = 0.0
+    clipping: float = 0.0
+    section: float = 0.0  # the next section: deformed by some pixels
+    replaced: float = 0.0  # other content in places
+    anywhere: float = 0.0  # placed anywhere, also where little is to be seen
+
+
+@dataclass(frozen=True)
 class Level:
-    """One level: geometry and appearance, and the zoom of crop 0 (crop pixels per micrograph pixel)."""
+    """One level: geometry and appearance, and the zoom of crop 0 (crop pixels per micrograph pixel).
+
+    `changes`: None in the fixed pairs, and wherever pairs shall stay what they were.
+    """
 
     name: str
     warp: WarpRange
     appearance: AppearanceRange
     zoom: tuple[float, float] = (0.6, 0.95)
+    changes: ChangeRange | None = None
 
 
 EASY = Level("easy", WarpRange(10, (0.95, 1.05), (0.45, 0.95)), AppearanceRange(gamma=(0.8, 1.25), noise=0.01))
@@ -49,9 +70,9 @@ EXTREME = Level(
 LEVELS = {level.name: level for level in (EASY, MEDIUM, HARD, EXTREME)}
 
 # Training: the Matcher turns image_1 by quarters before it matches (matching.py), so the network itself has to bear
-# ±45° and a little more, never ±180°.
+# ±45° and a little more, never ±180°. This is the mixture of the first weights.
 _TRAIN_APPEARANCE = replace(HARD.appearance, bent_tones=0.3, elastic=0.3)
-TRAINING = (
+FIRST = (
     (
         0.25,
         Level("near", WarpRange(12, (0.9, 1.1), (0.4, 1.0)), replace(MEDIUM.appearance, bent_tones=0.15), (0.5, 1.1)),
@@ -71,4 +92,59 @@ TRAINING = (
         ),
     ),
 )
-MIXTURES = {"train": TRAINING, **{name: ((1.0, level),) for name, level in LEVELS.items()}}
+_ZOOM = (0.5, 1.1)
+_FEW = ChangeRange(focus=0.1, dim=0.12, structures=0.05, charging=0.06, shading=0.2, dust=0.06, clipping=0.08)
+_SOME = replace(_FEW, focus=0.15, dim=0.2, structures=0.08, shading=0.3, replaced=0.06, anywhere=0.2)
+_MANY = ChangeRange(
+    focus=0.3, tones=0.2, structures=0.2, charging=0.08, shading=0.3, dust=0.08, clipping=0.1, anywhere=0.15
+)
+_OTHER = replace(EXTREME.appearance, blur=(0.0, 2.5), other_tones=0.85, bent_tones=0.6, elastic=0.3)
+TRAINING = (
+    (0.18, replace(FIRST[0][1], warp=WarpRange(12, (0.9, 1.1), (0.3, 1.0)), changes=replace(_FEW, anywhere=0.1))),
+    (0.17, replace(FIRST[1][1], warp=WarpRange(50, (0.8, 1.25), (0.25, 0.95)), changes=_SOME)),
+    (0.13, replace(FIRST[2][1], warp=WarpRange(50, (0.6, 1.65), (0.2, 0.95)), changes=_SOME)),
+    (0.37, Level("other", WarpRange(50, (0.7, 1.4), (0.15, 0.7), rotation_half=20), _OTHER, _ZOOM, _MANY)),
+    (
+        0.15,
+        Level(
+            "section",
+            WarpRange(50, (0.85, 1.2), (0.3, 0.95), rotation_half=15),
+            replace(HARD.appearance, blur=(0.0, 1.5), bent_tones=0.4, other_tones=0.15),
+            _ZOOM,
+            replace(_SOME, section=1.0, replaced=0.75, dim=0.15),
+        ),
+    ),
+)
+Mixture = tuple[tuple[float, Level], ...]
+
+
+def _each(mixture: Mixture, **changed: object) -> Mixture:
+    """A mixture with some of every level's fields replaced; a callable is given the level's own value."""
+
+    def new(level: Level) -> Level:
+        return replace(
+            level, **{name: to(getattr(level, name)) if callable(to) else to for name, to in changed.items()}
+        )
+
+    return tuple((share, new(level)) for share, level in mixture)
+
+
+_WITHOUT_TONES = {
+    "appearance": lambda range_: replace(range_, other_tones=0.0, bent_tones=min(range_.bent_tones, 0.15)),
+    "changes": lambda range_: replace(range_, tones=0.0, structures=0.0),
+}
+_WITHOUT_NEW = ChangeRange(anywhere=0.15)
+MIXTURES: dict[str, Mixture] = {
+    "train": TRAINING,
+    "first": FIRST,
+    "train-plain": _each(TRAINING, appearance=replace(MEDIUM.appearance, bent_tones=0.15), changes=_WITHOUT_NEW),
+    "train-no-tones": _each(TRAINING, **_WITHOUT_TONES),
+    "train-no-sections": _each(TRAINING, changes=lambda range_: replace(range_, section=0.0, replaced=0.0)),
+    "train-no-imaging": _each(
+        TRAINING,
+        changes=lambda range_: replace(range_, focus=0, dim=0, charging=0, shading=0, dust=0, clipping=0),
+    ),
+    "train-near": _each(TRAINING, warp=lambda range_: replace(range_, rotation=12, rotation_half=12, scale=(0.9, 1.1))),
+    "everything": _each(TRAINING, warp=lambda range_: replace(range_, rotation=180, rotation_half=None)),
+    **{name: ((1.0, level),) for name, level in LEVELS.items()},
+}

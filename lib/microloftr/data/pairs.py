@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from microloftr.data import appearance
+from microloftr.data import appearance, applied
 from microloftr.data.atlas import PYRAMID_LEVELS, Atlas, sample
-from microloftr.data.levels import MIXTURES, Level
+from microloftr.data.drawn import MORE_UNIFORMS, Changes, changed_looks, draw_changes, shares
+from microloftr.data.levels import LEVELS, MIXTURES, ChangeRange, Level
 from microloftr.data.warps import draw_geometry
 from microloftr.errors import ParameterError
 from microloftr.geometry import displacement_at, grid_points, transform_points
@@ -20,6 +21,8 @@ from microloftr.geometry import displacement_at, grid_points, transform_points
 UNIFORMS = 168
 KNOTS = 7
 DISPLACEMENT_GRID = 6
+INVERSION_STEPS = 8
+TURNED = 72  # the column that says which crop is the harder one in training
 RENOISE = (
     1.5  # times the micrograph's own noise: patches of what is left then match by chance only (tests/test_pairs.py)
 )
@@ -32,7 +35,8 @@ class PairBatch:
     images_0, images_1 (B, 1, S, S) float32 in 0..1; homography (B, 3, 3) float64, points of image_0 → image_1;
     displacement (B, 2, g, g) float32: the smooth local displacement left after the homography, so that a point p of
     image_0 lies at homography(p) − displacement(homography(p)) in image_1, 0 in the fixed pairs;
-    index (B,) the pairs' numbers; micrograph (B,) index into the atlas; overlap (B,).
+    index (B,) the pairs' numbers; micrograph (B,) index into the atlas; overlap (B,);
+    replaced (B, 1, S, S) bool: where image_1 shows other content than the place of image_0; None for nowhere.
     """
 
     images_0: Tensor
@@ -42,6 +46,7 @@ class PairBatch:
     index: Tensor
     micrograph: Tensor
     overlap: Tensor
+    replaced: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -64,50 +69,77 @@ class PairParameters:
     photons: np.ndarray  # (B, 2)
     noise: np.ndarray  # (B, 2)
     displacement: np.ndarray  # (B, 2, g, g)
+    changes: Changes | None = None  # further ones, in training
 
 
-def uniforms(seed: int, indices: np.ndarray) -> np.ndarray:
-    """Uniform numbers (B, 168) in [0, 1) of pairs `indices`, from Philox keyed by the seed and counted by the index."""
-    return np.stack(
-        [np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, int(i)])).random(UNIFORMS) for i in indices]
-    )
+def uniforms(seed: int, indices: np.ndarray, count: int = UNIFORMS, stream: int = 0) -> np.ndarray:
+    """Uniform numbers (B, count) in [0, 1) of pairs `indices`, from Philox keyed by the seed and counted by the index.
+
+    Streams are apart by another word of the counter.
+    """
+    made = (np.random.Philox(key=seed, counter=[0, 0, stream, int(i)]) for i in indices)
+    return np.stack([np.random.Generator(bits).random(count) for bits in made])
 
 
 def draw_parameters(atlas: Atlas, mixture: str, seed: int, indices: np.ndarray, size: int) -> PairParameters:
-    """What pairs `indices` of a seed are made from. mixture: a level, or "train"."""
+    """What pairs `indices` of a seed are made from. mixture: a level, or one of the mixtures for training."""
     if mixture not in MIXTURES:
         raise ParameterError(f"there is no mixture {mixture!r} of pairs; there are {', '.join(MIXTURES)}")
     indices = np.asarray(indices, dtype=np.int64)
     u = uniforms(seed, indices)
     share = np.cumsum([weight for weight, _ in MIXTURES[mixture]])
     level_of = np.minimum(np.searchsorted(share / share[-1], u[:, 95], side="right"), len(share) - 1)
-    if mixture == "train":
+    training = mixture not in LEVELS
+    if training:
         weight = np.sqrt(atlas.sizes.prod(1))
         micrograph = np.searchsorted(np.cumsum(weight) / weight.sum(), u[:, 11], side="right").clip(max=len(atlas) - 1)
     else:  # every micrograph equally often
         micrograph = indices % len(atlas)
+    levels = [level for _, level in MIXTURES[mixture]]
+    drawn, anywhere = None, np.zeros(len(u), dtype=bool)
+    if any(level.changes is not None for level in levels):
+        v = uniforms(seed, indices, MORE_UNIFORMS, stream=1)
+        share = shares([level.changes or ChangeRange() for level in levels], level_of)
+        anywhere = v[:, 0] < share["anywhere"]
+        drawn = v, share, np.where(u[:, TURNED] < 0.5, 0, 1)
     parts, order = [], []
-    for k, (_, level) in enumerate(MIXTURES[mixture]):
+    for k, level in enumerate(levels):
         chosen = np.flatnonzero(level_of == k)
         if len(chosen):
-            parts.append(_draw_level(atlas, level, u[chosen], micrograph[chosen], size, mixture == "train"))
+            parts.append(_draw_level(atlas, level, u[chosen], micrograph[chosen], size, training, anywhere[chosen]))
             order.append(chosen)
     back = np.argsort(np.concatenate(order))
-    return PairParameters(
-        *(np.concatenate([getattr(part, field.name) for part in parts])[back] for field in fields(PairParameters))
-    )
+    values = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])[back]
+        for field in fields(PairParameters)
+        if field.name != "changes"
+    }
+    if drawn is None:
+        return PairParameters(**values)
+    changed_looks(*drawn, values)
+    changes = draw_changes(*drawn, atlas, values["micrograph"], values["crop"][:, 1], size)
+    return PairParameters(**values, changes=changes)
 
 
-def _draw_level(atlas: Atlas, level: Level, u: np.ndarray, micrograph: np.ndarray, size: int, training: bool):
+def _draw_level(
+    atlas: Atlas,
+    level: Level,
+    u: np.ndarray,
+    micrograph: np.ndarray,
+    size: int,
+    training: bool,
+    anywhere: np.ndarray,
+) -> PairParameters:
     """Parameters of pairs of one level from their uniforms (B, 168): columns 0–27 geometry (11: the
-    micrograph), 28–94 appearance, 95 the level, 96–167 the local displacement."""
+    micrograph), 28–94 appearance, 95 the level, 96–167 the local displacement. Pairs `anywhere` (B,) are placed
+    without regard to content."""
     geometry = draw_geometry(
         u[:, :28],
         level.warp,
         size,
         atlas.sizes[micrograph],
         level.zoom,
-        content=lambda points: atlas.content_at(micrograph, points),
+        content=lambda points: np.where(anywhere, 0.0, atlas.content_at(micrograph, points)),
         tries=5 if training else 8,
     )
     ranges, count = level.appearance, len(u)
@@ -144,7 +176,7 @@ def _draw_level(atlas: Atlas, level: Level, u: np.ndarray, micrograph: np.ndarra
 
     looks = (np.stack((first, other), 1), gamma, curve, blur, light.reshape(count, 2, 3, 3), photons, noise)
     if training:  # either image may be the harder one
-        turned = u[:, 72] < 0.5
+        turned = u[:, TURNED] < 0.5
         looks = tuple(np.where(turned.reshape(-1, *[1] * (x.ndim - 1)), x[:, ::-1], x) for x in looks)
     plane, gamma, curve, blur, light, photons, noise = looks
     return PairParameters(
@@ -167,29 +199,47 @@ def _draw_level(atlas: Atlas, level: Level, u: np.ndarray, micrograph: np.ndarra
 def render(atlas: Atlas, parameters: PairParameters, seed: int, indices: np.ndarray, size: int) -> PairBatch:
     """The images of drawn parameters, on the atlas's device."""
     device = atlas.values.device
-    p = parameters
+    p, changes = parameters, parameters.changes
 
     def to_device(values: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(device=device, dtype=dtype)
+        tensor = torch.from_numpy(np.ascontiguousarray(values)).to(dtype)
+        if device.type == "cuda":  # from pinned memory nothing waits for the step before to end
+            tensor = tensor.pin_memory()
+        return tensor.to(device, non_blocking=True)
 
     displacement = to_device(p.displacement)
     pixels = grid_points(size, size, 1, device).expand(len(p.micrograph), -1, -1)
     generator = torch.Generator(device).manual_seed((seed * 1_000_003 + int(indices[0])) % (2**63))
-    crops = []
-    for k in range(2):
-        points = pixels + displacement_at(pixels, displacement, size) if k == 1 and p.displacement.any() else pixels
-        points = transform_points(points, to_device(p.crop[:, k]))
-        depth = np.clip(np.round(-np.log2(p.zoom[:, k])), 0, PYRAMID_LEVELS - 1).astype(int)
+    crops, replaced = [], None
+
+    def read(pairs: np.ndarray, k: int, micrograph: np.ndarray, plane: np.ndarray, crop: np.ndarray) -> Tensor:
+        """What crop k of some pairs shows, where its displacement leads, through `crop` of `micrograph`."""
+        points = pixels[: len(pairs)]
+        if k == 1 and p.displacement[pairs].any():
+            points = points + displacement_at(points, displacement[to_device(pairs, torch.int64)], size)
+        points = transform_points(points, to_device(crop))
+        depth = np.clip(np.round(-np.log2(p.zoom[pairs, k])), 0, PYRAMID_LEVELS - 1).astype(int)
         points = (points + 0.5) / to_device(2.0**depth).view(-1, 1, 1) - 0.5
-        rows = (p.micrograph, p.plane[:, k], depth)
+        rows = (micrograph, plane, depth)
         tables = (to_device(table[rows], torch.int64) for table in (atlas.offset, atlas.height, atlas.width))
-        images = sample(atlas, *tables, points).view(-1, 1, size, size).clamp(0, 1)
+        return sample(atlas, *tables, points).view(-1, 1, size, size).clamp(0, 1)
+
+    every = np.arange(len(p.micrograph))
+    for k in range(2):
+        images = read(every, k, p.micrograph, p.plane[:, k], p.crop[:, k])
+        if changes is not None:
+            images, replaced = applied.specimen(images, k, changes, p, read, to_device)
         images = appearance.blur(images, to_device(p.blur[:, k]))
+        if changes is not None:
+            images = applied.optics(images, k, changes, to_device)
         images = appearance.uneven_light(images, to_device(p.light[:, k : k + 1]))
         images = appearance.gamma(images, to_device(p.gamma[:, k]))
         images = appearance.tone_curve(images, to_device(p.curve[:, k]))
+        if changes is not None:
+            images = applied.scan(images, k, changes, to_device)
         photons, noise = to_device(p.photons[:, k]), to_device(p.noise[:, k])
-        crops.append(appearance.sensor_noise(images, photons, noise, generator).clamp(0, 1))
+        images = appearance.sensor_noise(images, photons, noise, generator).clamp(0, 1)
+        crops.append(images if changes is None else applied.detector(images, k, changes, to_device))
     return PairBatch(
         crops[0],
         crops[1],
@@ -198,6 +248,7 @@ def render(atlas: Atlas, parameters: PairParameters, seed: int, indices: np.ndar
         to_device(indices, torch.int64),
         to_device(p.micrograph, torch.int64),
         to_device(p.overlap),
+        replaced,
     )
 
 
@@ -208,13 +259,19 @@ def make_pairs(atlas: Atlas, mixture: str, seed: int, indices: np.ndarray, size:
 
 
 def true_points_1(points_0: Tensor, batch: PairBatch) -> Tensor:
-    """Where points (B, K, 2) of image_0 lie in image_1: the homography, less the local displacement there."""
+    """Where points (B, K, 2) of image_0 lie in image_1: the homography, less the local displacement where they arrive.
+
+    The displacement is given in image_1, so the place is found by going on from the last guess; every step brings it
+    nearer by the field's slope, .5 at most, so that a field of 8 px is met within .01 px.
+    """
     moved = transform_points(points_0.to(torch.float64), batch.homography)
-    local = displacement_at(moved.to(torch.float32), batch.displacement, batch.images_1.shape[-1])
-    return moved - local
+    there = moved
+    for _ in range(INVERSION_STEPS):
+        there = moved - displacement_at(there.to(torch.float32), batch.displacement, batch.images_1.shape[-1])
+    return there
 
 
 def true_points_0(points_1: Tensor, batch: PairBatch) -> Tensor:
     """Where points (B, K, 2) of image_1 lie in image_0: back along the same way."""
     local = displacement_at(points_1.to(torch.float32), batch.displacement, batch.images_1.shape[-1])
-    return transform_points(points_1.to(torch.float64) + local, torch.linalg.inv(batch.homography))
+    return transform_points(points_1.to(torch.float64) + local, torch.linalg.inv_ex(batch.homography).inverse)

@@ -1,29 +1,19 @@
-"""Matchers that need no training, beside our own, all looked up by name: whatever has `.match(image_0, image_1)`.
+"""Matchers that need no training, to stand beside ours: RootSIFT and phase correlation.
 
 Images are what `microloftr.images.as_image` takes (a path, an array, an Image); the answer is `Matches`.
 """
 
-import os
-import re
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
 from scipy.signal.windows import tukey
 from skimage.registration import phase_cross_correlation
 
-from microloftr.images import as_image
+from microloftr.images import Image, as_image
 from microloftr.matches import Matches
 
 NO_RESIZE = "none: images as read"
-DEFAULT_MATCHERS = ("micro", "one_conv", "rootsift", "phase_correlation", "micro-random")
-
-
-class MatcherLike(Protocol):
-    """Anything that matches; the tables tell its `resize`, a few words, where it has that."""
-
-    def match(self, image_0: Any, image_1: Any) -> Matches: ...
 
 
 class RootSIFT:
@@ -61,7 +51,7 @@ class RootSIFT:
         points_0, descriptors_0 = self.describe(image_0.pixels)
         points_1, descriptors_1 = self.describe(image_1.pixels)
         index_0, index_1, confidence = mutual_matches(descriptors_0, descriptors_1, self.ratio)
-        return _matches(points_0[index_0], points_1[index_1], confidence, image_0, image_1)
+        return made_matches(points_0[index_0], points_1[index_1], confidence, image_0, image_1)
 
 
 def mutual_matches(
@@ -118,7 +108,7 @@ class PhaseCorrelation:
         image_0, image_1 = as_image(image_0), as_image(image_1)
         found = self.shift(image_0.pixels, image_1.pixels)
         if found is None:
-            return _matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), image_0, image_1)
+            return made_matches(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), image_0, image_1)
         shift, correlation = found
         height, width = image_0.pixels.shape
         x, y = (np.arange(self.grid // 2, side, self.grid, dtype=np.float64) for side in (width, height))
@@ -126,7 +116,7 @@ class PhaseCorrelation:
         points_1 = points_0 + shift
         inside = ((points_1 >= 0) & (points_1 <= np.array(image_1.pixels.shape[::-1]) - 1)).all(axis=1)
         confidence = np.full(inside.sum(), correlation)
-        return _matches(points_0[inside], points_1[inside], confidence, image_0, image_1)
+        return made_matches(points_0[inside], points_1[inside], confidence, image_0, image_1)
 
     def _faded(self, pixels: np.ndarray, shape: np.ndarray) -> np.ndarray:
         faded = (pixels - pixels.mean(dtype=np.float64)) * np.outer(*(tukey(side, self.taper) for side in pixels.shape))
@@ -147,28 +137,9 @@ def overlap_correlation(pixels_0: np.ndarray, pixels_1: np.ndarray, shift: np.nd
     return (float(np.clip((a * b).sum() / norm, -1.0, 1.0)) if norm > 0 else 0.0), a.size
 
 
-def _matches(points_0: np.ndarray, points_1: np.ndarray, confidence: np.ndarray, image_0: Any, image_1: Any) -> Matches:
+def made_matches(
+    points_0: np.ndarray, points_1: np.ndarray, confidence: np.ndarray, image_0: Image, image_1: Image
+) -> Matches:
+    """`Matches` with the sizes and pixel sizes of two images as read."""
     sizes = [image.pixels.shape[::-1] for image in (image_0, image_1)]
     return Matches(points_0, points_1, confidence, *sizes, image_0.um_per_px, image_1.um_per_px)
-
-
-def get_matcher(name: str) -> MatcherLike:
-    """The matcher of a name: rootsift, phase_correlation, PRESET-random (untrained), or what `Matcher.from_pretrained`
-    takes: a preset of ours (micro, one_conv), a .safetensors file of ours, the dotted name of any class with `.match`.
-
-    Raises WeightsError for a name that leads nowhere.
-    """
-    if name in CLASSICAL:
-        return CLASSICAL[name]()
-    from microloftr.matching import Matcher  # torch is needed by the learned matchers alone
-
-    return Matcher.from_pretrained(re.sub(r"^(\w+)-random$", r"random:\1", name))
-
-
-CLASSICAL = {"rootsift": RootSIFT, "phase_correlation": PhaseCorrelation}
-
-
-def matcher_key(name: str) -> str:
-    """The name as a key of results and folders: letters, digits and _ only, of a path its stem."""
-    stem = Path(name).stem if name.endswith(".safetensors") or os.sep in name else name
-    return re.sub(r"[^0-9A-Za-z]+", "_", stem).strip("_")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from microloftr.evaluation.baselines import DEFAULT_MATCHERS, get_matcher
-from microloftr.evaluation.predict import predict, predictions_folder
+from microloftr.evaluation.matchers import DEFAULT_MATCHERS, get_matcher
+from microloftr.evaluation.predict import pairs_folder, predict, predictions_folder
 from microloftr.evaluation.protocols import LEVEL_NAMES, PairSource, fingerprint, get_protocol, real_folder
-from microloftr.evaluation.report import detail, real
 from microloftr.evaluation.score import command_of, default_results, score
+from microloftr.evaluation.tables import detail, modalities, overview, real
 from microloftr.results import commit
 
 
@@ -22,6 +22,8 @@ def evaluate(
     results: Path | None,
     command: str = "",
     force: bool = False,
+    jobs: int = 1,
+    retime: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Predict where no current file is in `runs`, score, and return the values by record (see `score.score`)."""
     fingerprints = {protocol.name: fingerprint(protocol) for protocol in protocols}
@@ -35,6 +37,8 @@ def evaluate(
                 matcher=matcher,
                 pairs_sha256=fingerprints[protocol.name],
                 force=force,
+                jobs=jobs,
+                retime=retime,
             )
     return score(
         matchers,
@@ -57,10 +61,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=None, help="folder for predictions and CSV files (runs)")
     parser.add_argument("--results", type=Path, default=None, help="folder for the JSON files (results, or runs)")
     parser.add_argument("--force", action="store_true", help="predict again where files are there")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that match side by side, of one thread each (1)")
+    parser.add_argument("--retime", action="store_true", help="measure the seconds again, where files are there")
     options = parser.parse_args(argv)
     matchers = options.matchers.split(",")
     names = [*filter(None, options.levels.split(",")), *filter(None, [real_folder(options.real)])]
-    protocols = [get_protocol(name, options.split, options.limit) for name in names]
+    store = None if options.limit is not None else pairs_folder()
+    protocols = [get_protocol(name, options.split, options.limit, store) for name in names]
     command = command_of("evaluate", matchers, options.split, any(not protocol.made for protocol in protocols))
     with tempfile.TemporaryDirectory() as scratch:
         quick = options.limit is not None
@@ -71,8 +78,10 @@ def main(argv: list[str] | None = None) -> int:
             results=None if quick else options.results or default_results(matchers),
             command=command,
             force=options.force,
+            jobs=options.jobs,
+            retime=options.retime,
         )
     for record, contents in values.items():
-        table = real if record == "evaluate_real" else detail
-        print(table({"values": contents, "commit": commit(), "split": options.split}), end="\n\n")
+        for table in (real,) if record == "evaluate_real" else (detail, modalities, overview):
+            print(table({"values": contents, "commit": commit(), "split": options.split}), end="\n\n")
     return 0

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from microloftr.errors import ParameterError
+from microloftr.evaluation.stored import made_pairs
 from microloftr.images import read_image
 
 LEVEL_NAMES = ("easy", "medium", "hard", "extreme")
@@ -53,16 +54,16 @@ class MadePairs:
 
     made = True
 
-    def __init__(self, level: str, split: str = "validation", limit: int | None = None) -> None:
+    def __init__(
+        self, level: str, split: str = "validation", limit: int | None = None, store: Path | None = None
+    ) -> None:
         if level not in LEVEL_NAMES:
             raise ParameterError(f"There is no level {level!r}; there are {', '.join(LEVEL_NAMES)}.")
-        self.name, self.split, self.limit = level, split, limit
+        self.name, self.split, self.limit, self.store = level, split, limit, store
 
     @cached_property
     def _pairs(self) -> Any:
-        from microloftr.data.fixed import fixed_pairs  # torch, and some seconds of work, when first needed
-
-        return fixed_pairs(self.name, self.split, self.limit)
+        return made_pairs(self.name, self.split, self.limit, self.store)
 
     def __len__(self) -> int:
         return len(self._pairs.images_0)
@@ -165,12 +166,17 @@ class FolderPairs:
 PairSource = MadePairs | FolderPairs
 
 
-def get_protocol(name: str | os.PathLike, split: str = "validation", limit: int | None = None) -> PairSource:
-    """A level's name (with a split), or the path of a folder of pairs; at most `limit` of its pairs, spread over it."""
+def get_protocol(
+    name: str | os.PathLike, split: str = "validation", limit: int | None = None, store: Path | None = None
+) -> PairSource:
+    """A level's name (with a split), or the path of a folder of pairs; at most `limit` of its pairs, spread over it.
+
+    `store`: a folder where made pairs are kept.
+    """
     if limit is not None and limit < 1:
         raise ParameterError(f"The limit of pairs must be 1 or more, got {limit}.")
     if str(name) in LEVEL_NAMES:
-        return MadePairs(str(name), split, limit)
+        return MadePairs(str(name), split, limit, store)
     if Path(name).exists():
         return FolderPairs(name, limit)
     raise ParameterError(f"{name} is neither a level ({', '.join(LEVEL_NAMES)}) nor a folder of pairs.")

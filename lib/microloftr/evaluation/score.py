@@ -15,14 +15,16 @@ from typing import Any
 
 from microloftr.errors import ParameterError
 from microloftr.evaluation import metrics
-from microloftr.evaluation.baselines import DEFAULT_MATCHERS, matcher_key
+from microloftr.evaluation.matchers import DEFAULT_MATCHERS, get_matcher, matcher_key
 from microloftr.evaluation.predict import (
     MATCH_CAP,
-    Predictions,
-    load_predictions,
+    describe,
+    is_current,
+    pairs_folder,
     predictions_folder,
     predictions_path,
 )
+from microloftr.evaluation.predictions import Predictions, load_predictions
 from microloftr.evaluation.protocols import LEVEL_NAMES, PairSource, fingerprint, get_protocol
 from microloftr.evaluation.summary import (
     CORRECT,
@@ -31,6 +33,7 @@ from microloftr.evaluation.summary import (
     SEED,
     PairScore,
     summarise_groups,
+    summarise_modalities,
     summarise_protocol,
 )
 from microloftr.files import atomic_write
@@ -106,7 +109,7 @@ def score(
     if len(names) < len(matchers):
         raise ParameterError(f"Two of the matchers {', '.join(matchers)} have the same key; rename one's file.")
     values: dict[str, dict[str, Any]] = {}
-    splits = {}
+    splits, made = {}, {}
     for protocol in protocols:
         record = "evaluate_real" if not protocol.made else "evaluate"
         record += f"_{protocol.split}" if protocol.made and protocol.split != "validation" else ""
@@ -122,15 +125,32 @@ def score(
         into["pairs_sha256"][protocol.name] = pairs_sha256
         if protocol.made:
             into.setdefault("levels", {})[protocol.name] = summarise_protocol(scores)
+            made.setdefault(record, []).extend(one for one in scores if one.stage == "final")
         else:
             into["groups"] = summarise_groups(scores)
         splits[record] = protocol.split
+    for record, scores in made.items():
+        values[record]["modalities"] = summarise_modalities(scores)
     for record, contents in values.items():
         if results is not None:
             devices = sorted({told["device"] for told in contents["matchers"].values()})
             options = {"seed": SEED, "device": ", ".join(devices), "split": splits[record], "folder": results}
             print(write_result(record, contents, command=command, **options))
     return values
+
+
+def refuse_stale(matchers: Sequence[str], protocols: Sequence[PairSource], predictions: Path) -> None:
+    """ParameterError where a file of predictions is not what its matcher would say now."""
+    for name in matchers:
+        matcher = get_matcher(name)
+        for protocol in protocols:
+            path = predictions_path(predictions, name, protocol)
+            load_predictions(path)
+            if not is_current(path, describe(name, matcher, protocol, fingerprint(protocol))):
+                raise ParameterError(
+                    f"The predictions of {name} on {protocol.name} were made by other weights, code or pairs; predict "
+                    "again, or score them --as-they-are."
+                )
 
 
 def write_table(path: Path, scores: Sequence[PairScore]) -> None:
@@ -168,13 +188,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--predictions", type=Path, default=None, help="folder that predict wrote (runs/predictions)")
     parser.add_argument("--tables", type=Path, default=None, help="folder for the CSV files (runs/scores)")
     parser.add_argument("--results", type=Path, default=None, help="folder for the JSON files (results, or runs)")
+    parser.add_argument("--as-they-are", action="store_true", help="also files that other weights or code made")
     options = parser.parse_args(argv)
     matchers = options.matchers.split(",")
-    protocols = [get_protocol(name, options.split) for name in options.pairs.split(",")]
+    predictions = options.predictions or predictions_folder()
+    protocols = [get_protocol(name, options.split, store=pairs_folder()) for name in options.pairs.split(",")]
+    if not options.as_they_are:
+        refuse_stale(matchers, protocols, predictions)
     score(
         matchers,
         protocols,
-        predictions=options.predictions or predictions_folder(),
+        predictions=predictions,
         tables=options.tables or predictions_folder().parent / "scores",
         results=options.results or default_results(matchers),
         command=command_of("score", matchers, options.split, any(not protocol.made for protocol in protocols)),

@@ -19,8 +19,9 @@ from tqdm import tqdm
 from microloftr.data.fixed import BATCH, PER_MICROGRAPH, SEEDS, split_atlas
 from microloftr.data.pairs import make_pairs
 from microloftr.errors import ParameterError
-from microloftr.evaluation.baselines import MatcherLike, RootSIFT
+from microloftr.evaluation.baselines import RootSIFT
 from microloftr.evaluation.filters import FILTERS, OURS, Filter
+from microloftr.evaluation.matchers import MatcherLike
 from microloftr.evaluation.metrics import auc, bootstrap_interval, corner_error, failure_rate
 from microloftr.evaluation.protocols import Pair
 from microloftr.matching import Matcher

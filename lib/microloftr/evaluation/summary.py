@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from microloftr.evaluation import metrics
-from microloftr.evaluation.baselines import matcher_key
+from microloftr.evaluation.matchers import matcher_key
 
 AUC_THRESHOLDS = (1, 3, 5, 10)  # px
 PRECISION_THRESHOLDS = (1, 3, 5)  # px
@@ -53,7 +53,8 @@ def summarise(scores: Sequence[PairScore]) -> dict[str, Any]:
     """n, sources, and each metric with its 95 % interval (…_low, …_high), drawn by source; None where nothing is known.
 
     auc_t, precision_t over pairs whose truth is good to t/2 (n_t of them), failures to 5 px, median_error (the median
-    over pairs of the median error of their correct matches) to 1.5 px; matches: mean; seconds: median.
+    over pairs of the median error of their correct matches) to 1.5 px; matches: mean; seconds: median over the
+    `timed` pairs that were matched one after the other.
     """
     column = {field.name: np.array([getattr(score, field.name) for score in scores]) for field in fields(PairScore)}
     accuracy, errors = column["accuracy_px"], column["error_px"]
@@ -86,7 +87,8 @@ def summarise(scores: Sequence[PairScore]) -> dict[str, Any]:
     low, high = interval if interval else (np.full(len(names), np.nan), np.full(len(names), np.nan))
     for name, value, *limits in zip(names, statistics(everyone), low, high, strict=True):
         summary |= {name: _number(value), f"{name}_low": _number(limits[0]), f"{name}_high": _number(limits[1])}
-    summary["seconds"] = _number(np.median(column["seconds"]))
+    timed = column["seconds"][np.isfinite(column["seconds"])]
+    summary |= {"seconds": _number(np.median(timed)) if timed.size else None, "timed": int(timed.size)}
     marked = np.isfinite(column["tre"])
     if marked.any():
         summary["landmarks"] = {
@@ -119,6 +121,15 @@ def summarise_groups(scores: Sequence[PairScore]) -> dict[str, dict[str, dict[st
         groups[score.group].append(score)
     groups["all"] = [score for score in scores if score.group != PHOTOGRAPHS]
     return {group: summarise_protocol(members) for group, members in groups.items() if members}
+
+
+def summarise_modalities(scores: Sequence[PairScore]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Summaries by modality, most pairs first, of the scores of all levels together."""
+    modalities: dict[str, list[PairScore]] = {}
+    for score in scores:
+        modalities.setdefault(score.modality or "unknown", []).append(score)
+    ordered = sorted(modalities, key=lambda name: (-len(modalities[name]), name))
+    return {name: summarise_protocol(modalities[name]) for name in ordered}
 
 
 def _number(value: float) -> float | None:

@@ -24,6 +24,11 @@ def contrast(images: Tensor, side: int = 33, floor: float = 0.02) -> Tensor:
     return torch.cat((whole, (images - local) / (variance + floor**2).sqrt()), 1)
 
 
+def chosen_contrast(both: Tensor, which: str) -> Tensor:
+    """Both normalisations (B, 2, H, W), or `whole` or `local` alone in both places, so that nothing else changes."""
+    return both if which == "both" else both[:, [("whole", "local").index(which)] * 2]
+
+
 def box_mean(images: Tensor, side: int) -> Tensor:
     """Mean over side×side pixels around each pixel, over what lies inside the image; two one-dimensional passes."""
     half = side // 2
@@ -44,10 +49,11 @@ class Conv(nn.Sequential):
 
 
 class MicroBackbone(nn.Module):
-    """`micro`'s backbone, 0.6 M parameters."""
+    """`micro`'s backbone, 0.6 M parameters. contrast: both, whole or local, what it sees of the image."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, contrast: str = "both") -> None:
         super().__init__()
+        self.contrast = contrast
         self.full = nn.Sequential(Conv(2, 4), Conv(4, 8, stride=2), Conv(8, 8))
         self.detail = Conv(2, 16, stride=2, kernel=5)
         self.to_quarter = Conv(8, 24, stride=2)
@@ -65,7 +71,7 @@ class MicroBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Pyramid:
         """Images (B, 1, H, W) in 0..1 → Pyramid."""
-        images = contrast(images)
+        images = chosen_contrast(contrast(images), self.contrast)
         half = self.full(images)  # (B, 8, H/2, W/2)
         skip = F.avg_pool2d(images, 5, 4, 2, count_include_pad=False)  # centred on pixel 4·j, as the convolutions
         quarter = self.quarter(self.to_quarter(half) + self.skip(skip))  # (B, 24, H/4, W/4)

@@ -26,7 +26,7 @@ def backbone(config: ModelConfig) -> nn.Module:
     """Images (B, 1, H, W) → Pyramid."""
     if config.backbone == "resnet_fpn":
         return ResNetFPN(config.dim, config.upsampling)
-    return MicroBackbone(config.dim) if config.backbone == "micro" else OneConvBackbone(config.dim)
+    return MicroBackbone(config.dim, config.contrast) if config.backbone == "micro" else OneConvBackbone(config.dim)
 
 
 def transformer(config: ModelConfig) -> nn.Module:

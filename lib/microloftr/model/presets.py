@@ -1,6 +1,6 @@
 """The presets of the line: what each is made of. Plain numbers, checked once, saved beside the weights."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from microloftr.errors import ConfigError
 
@@ -10,6 +10,7 @@ FINE_STRIDE = 2
 
 CHOICES = {
     "backbone": ("micro", "one_conv", "resnet_fpn"),
+    "contrast": ("both", "whole", "local"),
     "upsampling": ("exact", "align_corners"),
     "transformer": ("rotary", "sine"),
     "attention": ("full", "linear"),
@@ -38,6 +39,7 @@ class ModelConfig:
     window: int = 9  # W, side of the refinement window in cells of 1/2; odd; 0: no refinement
     threshold: float = 0.1  # confidence from which a match counts, where a Matcher is not told otherwise
     pixel_centre: float = 0.0  # where the weights put the centre of the top-left pixel, x and y; ours 0
+    contrast: str = "both"  # of micro: normalised over the whole image and locally, or one of them twice
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -50,6 +52,8 @@ class ModelConfig:
             )
         if self.dim % 4:
             raise ConfigError(f"model.dim is {self.dim}; positions need a multiple of 4 channels")
+        if self.backbone != "micro" and self.contrast != "both":
+            raise ConfigError(f"model.contrast is {self.contrast!r}; only the backbone micro can do without the other")
         if self.backbone == "one_conv" and self.window:
             raise ConfigError(f"model.window is {self.window}; one_conv has no fine map to refine on, so it must be 0")
         if self.window != 0 and (self.window < 3 or self.window % 2 == 0):
@@ -69,7 +73,7 @@ class ModelConfig:
 
 PRESETS = {
     "micro": ModelConfig(),
-    "one_conv": ModelConfig(preset="one_conv", backbone="one_conv", dim=64, heads=4, layers=0, window=0),
+    "one_conv": ModelConfig(preset="one_conv", backbone="one_conv", dim=64, heads=4, layers=0, window=0, threshold=0.0),
     "loftr": ModelConfig(
         preset="loftr",
         backbone="resnet_fpn",
@@ -89,13 +93,19 @@ PRESETS = {
 
 
 def model_config(values: dict) -> ModelConfig:
-    """A config from a plain dictionary, as weights carry it; unknown or missing keys are named."""
+    """A config from a plain dictionary, as weights carry it; unknown or missing keys are named.
+
+    A threshold that was left at the default is what the preset now says: it is chosen after training, on validation.
+    """
     known = {field.name for field in fields(ModelConfig)}
     if unknown := sorted(set(values) - known):
         raise ConfigError(
             f"the model configuration has the unknown key {unknown[0]!r}; it knows {', '.join(sorted(known))}"
         )
-    return ModelConfig(**values)
+    config = ModelConfig(**values)
+    if config.preset in PRESETS and config.threshold == ModelConfig.threshold:  # nobody chose another
+        return replace(config, threshold=PRESETS[config.preset].threshold)
+    return config
 
 
 def as_dict(config: ModelConfig) -> dict:

@@ -2,6 +2,8 @@
 
 import argparse
 import csv
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,9 @@ def curves(folder: Path, every: int = 50) -> dict[str, Any]:
     resumed from an earlier checkpoint, the later rows count.
     """
     rows: dict[tuple[str, int], dict[str, float]] = {}
-    logs = [*sorted(folder.glob("metrics.[0-9]*.csv")), folder / "metrics.csv"]
-    if not logs[-1].is_file():
-        raise ParameterError(f"{folder} is no folder of a run: it holds no metrics.csv")
-    for log in logs:
-        with open(log, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                values = {name: float(value) for name, value in row.items() if value}
-                kind = "train" if "loss" in values else "validation" if "validation_loss" in values else "other"
-                rows[kind, int(values["step"])] = values
+    for values in _rows(folder):
+        kind = "train" if "loss" in values else "validation" if "validation_loss" in values else "other"
+        rows[kind, int(values["step"])] = values
     trained = sorted((step, values) for (kind, step), values in rows.items() if kind == "train")
     blocks: dict[int, list[dict[str, float]]] = {}
     for step, values in trained:
@@ -54,6 +50,22 @@ def curves(folder: Path, every: int = 50) -> dict[str, Any]:
     return result
 
 
+def _rows(folder: Path) -> Iterator[dict[str, float]]:
+    """What the core logged (log.jsonl) or Lightning did (metrics.csv of every part), by Lightning's count of steps."""
+    if (folder / "log.jsonl").is_file():
+        for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
+            values = json.loads(line)
+            yield values | {"step": values["step"] - 1}  # the step that has just been made
+        return
+    logs = [*sorted(folder.glob("metrics.[0-9]*.csv")), folder / "metrics.csv"]
+    if not logs[-1].is_file():
+        raise ParameterError(f"{folder} is no folder of a run: it holds neither metrics.csv nor log.jsonl")
+    for log in logs:
+        with open(log, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                yield {name: float(value) for name, value in row.items() if value}
+
+
 def main(argv: list[str]) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m microloftr training-record", description=__doc__)
@@ -65,7 +77,9 @@ def main(argv: list[str]) -> int:
     if weights.is_file():
         values["recipe"] = recipe_of(weights)
     config = yaml.safe_load((arguments.folder / "config.yaml").read_text(encoding="utf-8"))
-    config["train"].pop("out", None)  # where the run lay on somebody's disk is nobody's business
+    config["train"].pop("out", None)  # where things lay on somebody's disk is nobody's business
+    config["data"]["folder"] = Path(config["data"].get("folder", "bundled")).name
+    config["train"]["init"] = Path(config["train"]["init"]).name
     values["config"] = config
     command = values.get("recipe", {}).get("command", "python -m microloftr train")
     path = write_result(

@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-import shlex
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,17 +14,17 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor,
 from lightning.pytorch.loggers import CSVLogger
 
 from microloftr.config import Config, load_config
-from microloftr.data.atlas import build_atlas
+from microloftr.data.atlas import Atlas
 from microloftr.data.levels import LEVELS
-from microloftr.data.micrographs import load_micrographs
 from microloftr.device import choose_device
 from microloftr.errors import ConfigError
 from microloftr.files import write_text
 from microloftr.model.loftr import LoFTR
-from microloftr.model.weights import initial_model, recipe_of, save_weights
-from microloftr.results import commit
+from microloftr.model.weights import recipe_of, save_weights
 from microloftr.training.checkpoints import AtomicCheckpointIO
+from microloftr.training.export import export_run, import_run
 from microloftr.training.module import Training
+from microloftr.training.start import atlases_of, recipe_for, starting_model
 
 
 def train(config: Config, progress: bool = True, overrides: Sequence[str] = ()) -> Path:
@@ -36,13 +36,7 @@ def train(config: Config, progress: bool = True, overrides: Sequence[str] = ()) 
     folder = Path(config.train.out) / config.train.run
     checkpoint = folder / "last.ckpt"
     device = choose_device(config.train.device)
-    recipe = {
-        "command": shlex.join(["python", "-m", "microloftr", "train", *overrides]),
-        "seed": config.train.seed,
-        "init": config.train.init,
-        "commit": commit(),  # of the code that trains, not of what is there when it is done
-        "device": str(device),
-    }
+    recipe = recipe_for(config, overrides, str(device))
     if checkpoint.is_file():
         _same_but_steps(folder / "config.yaml", config)
         finished = _finished(checkpoint, config, folder / "weights.safetensors", recipe)
@@ -54,10 +48,10 @@ def train(config: Config, progress: bool = True, overrides: Sequence[str] = ()) 
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     lightning.seed_everything(config.train.seed, verbose=False)
-    micrographs = [load_micrographs(split, config.data.source) for split in ("train", "validation")]
-    module = Training(
-        initial_model(config.model, config.train.init), config, *(build_atlas(m, device) for m in micrographs)
-    )
+    atlases = atlases_of(config, device)
+    if progress:
+        print(told(config, atlases), file=sys.stderr)
+    module = Training(starting_model(config), config, *atlases)
     saved = ModelCheckpoint(
         folder,
         filename="step{step}",
@@ -89,6 +83,17 @@ def train(config: Config, progress: bool = True, overrides: Sequence[str] = ()) 
     return _save(module.model, folder / "weights.safetensors", recipe, trainer.global_step, config)
 
 
+def told(config: Config, atlases: tuple[Atlas, Atlas]) -> str:
+    """What is about to happen, in one line."""
+    data, train = config.data, config.train
+    learnt, held_out = atlases
+    names = ", ".join(held_out.names[:3]) + (" …" if len(held_out) > 3 else "")
+    return (
+        f"{train.run}: {train.steps} steps of {data.batch} pairs, from {train.init}; learns from {len(learnt)} "
+        f"micrographs and holds out {len(held_out)} ({names})"
+    )
+
+
 def _save(model: LoFTR, path: Path, recipe: dict, steps: int, config: Config) -> Path:
     return save_weights(model, path, {**recipe, "steps": steps, "pairs": steps * config.data.batch})
 
@@ -110,10 +115,10 @@ def _finished(checkpoint: Path, config: Config, weights: Path, recipe: dict) -> 
 def _same_but_steps(path: Path, config: Config) -> None:
     """Raise ConfigError where a run would go on with another configuration than it began with."""
     began = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else asdict(config)
-    free = {("train", "steps"), ("train", "decay"), ("train", "out")}
+    free = {("train", key) for key in ("steps", "decay", "out", "compile")}
     for group, values in asdict(config).items():
         for key, value in values.items():
-            before = began[group].get(key)
+            before = began[group].get(key, value)  # a key that is new since then has its default
             if before != value and (group, key) not in free:
                 raise ConfigError(
                     f"the run {config.train.run!r} began with {group}.{key}={before} and cannot go on with {value}; "
@@ -136,10 +141,20 @@ def main(argv: list[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--show", action="store_true", help="print the configuration and stop")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write what a machine with torch alone needs")
+    parser.add_argument("--import", type=Path, metavar="FOLDER", dest="home", help="take such a run home")
     arguments = parser.parse_args(argv)
+    if arguments.home:
+        print(f"weights: {import_run(arguments.home)}")
+        return 0
     config = load_config(arguments.overrides)
     if arguments.show:
         print(yaml.safe_dump(asdict(config), sort_keys=False), end="")
+        return 0
+    if arguments.export:
+        recipe = recipe_for(config, arguments.overrides, "cpu")
+        export_run(arguments.export, config, recipe, atlases_of(config, "cpu"), starting_model(config))
+        print(f"next: python -m microloftr.training.core {arguments.export / 'config.json'}")
         return 0
     print(f"weights: {train(config, not arguments.quiet, arguments.overrides)}")
     return 0

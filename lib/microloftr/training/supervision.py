@@ -4,10 +4,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from microloftr.data.pairs import PairBatch, true_points_0, true_points_1
-from microloftr.geometry import grid_points, grid_size, nearest_cell
+from microloftr.geometry import grid_points, grid_size, nearest_cell, normalised
 from microloftr.model.presets import COARSE_STRIDE
+
+REPLACED_SOME, REPLACED_MOST = (
+    0.25,
+    0.75,
+)  # shares of a cell: below the first it still matches, above the last it cannot
 
 
 @dataclass(frozen=True)
@@ -16,8 +22,9 @@ class Truth:
 
     points_1 (B, L0, 2): where each cell centre of image_0 lies in image_1, pixels, float64.
     cells_1 (B, L0): the one cell of image_1 that matches, −1 where there is none.
-    unmatchable_0 (B, L0), unmatchable_1 (B, L1): cells whose centre the other image does not show. Cells that are
-    neither (their match went to a neighbour, or they lie on the rim beyond the last cell) count nowhere.
+    unmatchable_0 (B, L0), unmatchable_1 (B, L1): cells whose centre the other image does not show, or shows replaced
+    by other content. Cells that are neither (their match went to a neighbour, they lie on the rim beyond the last cell
+    or are replaced in part) count nowhere.
     """
 
     points_1: Tensor
@@ -44,12 +51,22 @@ def supervise(batch: PairBatch, stride: int = COARSE_STRIDE, beyond: float = 4.0
     back = nearest_cell(points_0, height_0, width_0, stride, ties="down")
     start = torch.arange(height_0 * width_0, device=device)
     returns = back.gather(1, forward.clamp(min=0)) == start
-    return Truth(
-        points_1,
-        torch.where((forward >= 0) & returns, forward, -1),
-        _outside(points_1, batch.images_1, beyond),
-        _outside(points_0, batch.images_0, beyond),
-    )
+    cells_1 = torch.where((forward >= 0) & returns, forward, -1)
+    unmatchable_0 = _outside(points_1, batch.images_1, beyond)
+    unmatchable_1 = _outside(points_0, batch.images_0, beyond)
+    if batch.replaced is not None:
+        share_0, share_1 = (_share_at(batch.replaced, points) for points in (points_1, centres_1))
+        cells_1 = torch.where(share_0 < REPLACED_SOME, cells_1, -1)
+        unmatchable_0 = unmatchable_0 | (share_0 > REPLACED_MOST)
+        unmatchable_1 = unmatchable_1 | (share_1 > REPLACED_MOST)
+    return Truth(points_1, cells_1, unmatchable_0, unmatchable_1)
+
+
+def _share_at(mask: Tensor, points: Tensor) -> Tensor:
+    """Share (B, K) of the 9×9 pixels around points (B, K, 2) that a mask (B, 1, H, W) covers; 0 outside it."""
+    share = F.avg_pool2d(mask.float(), 9, 1, 4, count_include_pad=False)
+    grid = normalised(points, *mask.shape[-2:]).float()[:, None]
+    return F.grid_sample(share, grid, align_corners=True)[:, 0, 0]
 
 
 def _outside(points: Tensor, images: Tensor, beyond: float) -> Tensor:

@@ -20,14 +20,14 @@ from microloftr.data.levels import LEVELS
 from microloftr.data.pairs import make_pairs
 from microloftr.errors import MicroLoFTRError, ParameterError
 from microloftr.images import as_image, read_planes
-from microloftr.matching import MINIMUM_AGREEING, Matcher, MatcherOptions
+from microloftr.matching import Matcher, MatcherOptions
 from microloftr.model.loftr import LoFTR
 from microloftr.model.presets import COARSE_STRIDE, FINE_STRIDE, PRESETS, as_dict
 from microloftr.model.weights import load_model, random_model, shipped
 from microloftr.registration.transform import Transform
 from microloftr.results import read_result, results_folder, write_result
 from microloftr.training.supervision import Truth, supervise
-from microloftr.views import data_figures, diagrams, figures, model_figures, sheet, turns
+from microloftr.views import change_figures, data_figures, diagrams, figures, model_figures, sheet, turns
 from microloftr.views.case import Case, demo_case, parameters_of, shapes_of
 
 OUT = Path("docs_obsidian/attachments")
@@ -132,6 +132,7 @@ DRAWN: dict[str, Callable[[Material], Figure | None]] = {
     "images": draw_projections,
     "frame": lambda m: data_figures.draw_frame(m.case.image_0),
     "levels": draw_levels,
+    "appearance_changes": lambda _: change_figures.draw_changes(change_figures.examples(split_atlas("train"))),
     "backbone": lambda m: model_figures.draw_backbone(m.case),
     "transformer": lambda m: model_figures.draw_transformer(m.case),
     "coarse_matching": lambda m: model_figures.draw_coarse_matching(m.case),
@@ -176,7 +177,7 @@ def write_shapes(material: Material, folder: Path | None = None) -> Path:
             "unmatchable_0": int(truth.unmatchable_0.sum()),
             "unmatchable_1": int(truth.unmatchable_1.sum()),
         },
-        "matcher": {**asdict(material.matcher.options), "agreeing": MINIMUM_AGREEING, "matches": len(matches)},
+        "matcher": {**asdict(material.matcher.options), "agreeing": LEAST_AGREEING, "matches": len(matches)},
         "stride": {"coarse": COARSE_STRIDE, "fine": FINE_STRIDE},
     }
     return write_result(SHAPES, values, command="python -m microloftr figures", seed=0, folder=folder)

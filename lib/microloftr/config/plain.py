@@ -1,0 +1,105 @@
+"""The configuration as plain dataclasses: what the training core reads from JSON, without Hydra."""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from microloftr.data.levels import MIXTURES
+from microloftr.data.wider import WIDER
+from microloftr.errors import ConfigError
+from microloftr.model.presets import ModelConfig, model_config
+from microloftr.training.step import LossWeights
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where pairs come from."""
+
+    folder: str = "bundled"  # or the path of a folder or manifest of micrographs
+    wider: str = "none"  # photographs, textures or both beside the micrographs that are learnt from
+    mixture: str = "train"  # one of data/levels.py's mixtures, or one level
+    crop: int = 144  # side of the crops, pixels
+    batch: int = 16  # pairs per step
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained."""
+
+    run: str = "micro"  # name of the run's folder
+    out: str = "runs"  # where the runs' folders lie
+    init: str = "none"  # none, xfeat (its package), the name or path of weights, or a run's checkpoint
+    seed: int = 0
+    steps: int = 2500
+    lr: float = 6e-4
+    backbone_lr: float = 3e-4
+    warmup: int = 200
+    decay: int = 600  # the last steps, over which the learning rate falls to 1 % of itself
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    average: float = 0.998  # decay of the exponential average of the weights, which is what is validated and shipped
+    precision: str = "bf16"  # bf16 or 32
+    device: str = "auto"
+    compile: bool = False  # torch.compile, for a GPU; costs a minute or two at the start
+    validate_every: int = 250
+    validation_pairs: int = 32  # of each level
+    loss: LossWeights = field(default_factory=LossWeights)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def config_of(values: dict[str, Any]) -> Config:
+    """The configuration from nested plain values, as JSON holds them. Raises ConfigError naming a wrong key."""
+    loss = LossWeights(**_known(values.get("train", {}), "loss", LossWeights))
+    config = Config(
+        model=model_config(_known(values, "model", ModelConfig)),
+        data=DataConfig(**_known(values, "data", DataConfig)),
+        train=TrainConfig(**_known(values, "train", TrainConfig) | {"loss": loss}),
+    )
+    return checked(config)
+
+
+def _known(values: dict[str, Any], group: str, kind: type) -> dict[str, Any]:
+    """Values of a group, all of whose keys `kind` has."""
+    given = values.get(group, {})
+    names = {field.name for field in fields(kind)}
+    if unknown := sorted(set(given) - names):
+        raise ConfigError(f"the configuration has the unknown key {group}.{unknown[0]}; {group} knows {sorted(names)}")
+    return given
+
+
+def checked(config: Config) -> Config:
+    """The configuration itself, or ConfigError where a value is out of range or does not go with another."""
+    data, train = config.data, config.train
+    if data.wider not in WIDER:
+        raise ConfigError(f"data.wider is {data.wider!r}; it must be one of {', '.join(WIDER)}")
+    if data.mixture not in MIXTURES:
+        raise ConfigError(f"data.mixture is {data.mixture!r}; it must be one of {', '.join(MIXTURES)}")
+    if data.crop < 64 or data.crop % 16:
+        raise ConfigError(f"data.crop is {data.crop}; it must be a multiple of 16 and at least 64")
+    if train.precision not in ("bf16", "32"):
+        raise ConfigError(f"train.precision is {train.precision!r}; it must be bf16 or 32")
+    for name, least in (("steps", 1), ("warmup", 0), ("decay", 1), ("validate_every", 1), ("validation_pairs", 1)):
+        if getattr(train, name) < least:
+            raise ConfigError(f"train.{name} is {getattr(train, name)}; it must be at least {least}")
+    if data.batch < 1 or train.seed < 0:
+        raise ConfigError(f"data.batch is {data.batch} and train.seed {train.seed}; at least 1 and 0 are needed")
+    for name, low, high in (
+        ("lr", 0, 1),
+        ("backbone_lr", 0, 1),
+        ("weight_decay", 0, 1),
+        ("clip", 0, math.inf),
+        ("average", 0, 1),
+    ):
+        if not low <= getattr(train, name) <= high:
+            raise ConfigError(f"train.{name} is {getattr(train, name)}; it must be from {low} to {high}")
+    if not 0 <= train.loss.jitter <= 1 or train.loss.refined_per_pair < 1:
+        raise ConfigError("train.loss.jitter must be from 0 to 1, and train.loss.refined_per_pair at least 1")
+    return config
