@@ -49,7 +49,7 @@ def test_they_say_how_they_were_made():
     recipe = recipe_of(shipped("micro"))
     assert recipe["command"].startswith("python -m microloftr train")
     assert recipe["pairs"] > 10_000
-    assert recipe["init"] == "xfeat"
+    assert recipe["descent"]["init"] == "xfeat"
     assert shipped("micro").with_suffix(".md").is_file()
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "worst": ("microloftr.evaluation.worst", "a matcher's worst pairs, to look at [--matcher NAME --level LEVEL]"),
     "reliability": ("microloftr.evaluation.reliability", "can confidence and verdict be trusted? [--matchers NAMES]"),
     "calibrate": ("microloftr.evaluation.calibrate", "confidence → share of right matches, on validation [--weights]"),
+    "ablations": ("microloftr.evaluation.ablations", "what each ingredient is worth [--only NAME,… --steps N]"),
     "bench": ("microloftr.evaluation.bench", "time and memory beside the peers [--matchers NAMES --threads N]"),
     "choose-threshold": ("microloftr.evaluation.threshold", "AUC against the confidence threshold, on validation"),
     "shrinking": ("microloftr.evaluation.shrinking", "matches by the filter that shrank the images, on validation"),

@@ -18,6 +18,7 @@ LEAST_POINTS = 12
 ROUNDS = 2
 REACH = 4.0  # pixels that a guided point may lie from where it is expected
 FIRST_REACH = 24.0
+FIRST_SHARE = 0.03  # of the coarse grid's places that must agree on one similarity; by chance one in a hundred does
 LOOP = 1.0  # pixels
 AGREES = 1.0  # pixels from the homography within which a point supports it
 MARGIN = 2.0
@@ -134,7 +135,8 @@ def _first_homography(form_0, form_1, shown, look: Look) -> NDArray | None:
     similarity, agreeing = cv2.estimateAffinePartial2D(
         grid[good], found.points_1[good], method=cv2.RANSAC, ransacReprojThreshold=3.0, maxIters=5000
     )
-    if similarity is None or agreeing.sum() < LEAST_POINTS // 2 or not 0.5 < np.linalg.det(similarity[:, :2]) < 2:
+    enough = max(LEAST_POINTS // 2, FIRST_SHARE * len(grid))
+    if similarity is None or agreeing.sum() < enough or not 0.5 < np.linalg.det(similarity[:, :2]) < 2:
         return None
     return np.vstack((similarity, (0, 0, 1)))
 

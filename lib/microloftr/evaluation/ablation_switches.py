@@ -5,7 +5,7 @@ All switches look at the same pair one after the other and share what the networ
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -41,13 +41,12 @@ SWITCHES = {
     "whole": Switch("the Matcher as it is", "whole"),
     "unturned": Switch("no turns tried", "whole"),
     "sure-votes": Switch(f"only matches above {SURE_VOTE:g} vote", "whole"),
-    "network-decides": Switch("the network alone decides and measures", "whole"),
-    "followed": Switch("one first transform, then pixels followed in all forms", "followed"),
-    "grey": Switch("pixels followed as grey values only", "followed"),
+    "network-decides": Switch("the network alone decides", "whole"),
+    "followed": Switch("pixels followed, one transform", "followed"),
+    "grey": Switch("followed as grey values only", "followed"),
     "refined": Switch("the network's refined points", "followed"),
     "coarse": Switch("the network's coarse cells", "followed"),
     "ecc": Switch("the network's points, then ECC", "followed"),
-    "followed-ecc": Switch("pixels followed, then ECC", "followed"),
 }
 
 
@@ -55,8 +54,8 @@ class Remembering(Matcher):
     """A Matcher without calibration that looks at the same thumbnails once only; `votes`: the least confidence of a
     match of thumbnails that counts."""
 
-    def __init__(self, model: LoFTR, seen: dict, votes: float = 0.0, **options) -> None:
-        super().__init__(model, replace(matching.MatcherOptions(), **options), device="cpu")
+    def __init__(self, model: LoFTR, seen: dict, votes: float = 0.0) -> None:
+        super().__init__(model, device="cpu")
         self.seen, self.votes = seen, votes
 
     def _all_points(self, thumb_0: np.ndarray, thumb_1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +100,6 @@ class _Switched:
         self.seen: dict = {}
         self.whole = Remembering(model, self.seen)
         self.sure = Remembering(model, self.seen, SURE_VOTE)
-        self.network = Remembering(model, self.seen, align=False)
 
     def __call__(self, pair: Pair) -> dict[str, float]:
         self.seen.clear()
@@ -112,8 +110,8 @@ class _Switched:
         errors = {"whole": matched(self.whole), "sure-votes": matched(self.sure)}
         with turns_tried((0,)):
             errors["unturned"] = matched(self.whole)
-        errors["network-decides"] = matched(self.network)
-        return errors | from_one_transform(self.whole, pair)
+        errors |= from_one_transform(self.whole, pair)
+        return errors | {"network-decides": errors["refined"]}  # what a Matcher with align=False says
 
 
 def from_one_transform(matcher: Matcher, pair: Pair) -> dict[str, float]:
@@ -125,7 +123,7 @@ def from_one_transform(matcher: Matcher, pair: Pair) -> dict[str, float]:
     proposed = hypotheses(pixels_0, pixels_1, matcher.options.search_side, matcher._all_points)
     most = max(proposed, key=lambda hypothesis: hypothesis.agreeing, default=None)
     if most is None:
-        return dict.fromkeys(("coarse", "refined", "ecc", "grey", "followed", "followed-ecc"), float("inf"))
+        return dict.fromkeys(("coarse", "refined", "ecc", "grey", "followed"), float("inf"))
     network = matcher._second_look(pixels_0, pixels_1, most.matrix)
     guided = {
         "followed": followed(pixels_0, pixels_1, most.matrix),
@@ -141,11 +139,9 @@ def from_one_transform(matcher: Matcher, pair: Pair) -> dict[str, float]:
     }
     errors = {key: error_by(*both, pair) for key, both in points.items()}
     form = guided["followed"].form if guided["followed"] else "grey"
-    for key, start in (("ecc", "refined"), ("followed-ecc", "followed")):
-        first, _ = find_homography(*points[start], THRESHOLD)
-        last = first if first is None else aligned_by_ecc(pixels_0, pixels_1, first, form)
-        errors[key] = corner_error(last, pair.homography, pair.size_0)
-    return errors
+    first, _ = find_homography(*points["refined"], THRESHOLD)
+    last = first if first is None else aligned_by_ecc(pixels_0, pixels_1, first, form)
+    return errors | {"ecc": corner_error(last, pair.homography, pair.size_0)}
 
 
 def followed(
@@ -172,5 +168,3 @@ def aligned_by_ecc(pixels_0: np.ndarray, pixels_1: np.ndarray, first: np.ndarray
     except cv2.error:  # it says so where the images correlate too little
         return first
     return first @ step.astype(np.float64) if np.isfinite(step).all() else first
-
-

@@ -7,6 +7,8 @@ import torch
 
 from microloftr.config import Config, load_config
 from microloftr.errors import ParameterError
+from microloftr.model.weights import save_weights
+from microloftr.results import commit
 from microloftr.training.core import run
 from microloftr.training.packed import read_config, read_job, write_job
 from microloftr.training.start import atlases_of, recipe_for, starting_model
@@ -26,9 +28,10 @@ BUDGET = (
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing that differs: `overrides` of the base's configuration, or of `weights` that another variant has.
+    """One thing that differs: `overrides` of the base's configuration. `weights`: the variant whose training serves.
 
-    `turns`: whether they are judged with image_1 turned by quarters, by the Matcher's search and for the network alone.
+    `learns`: whether it is trained at all, or judged as it starts. `turns`: whether it is judged with image_1 turned by
+    quarters, by the Matcher's search and for the network alone.
     """
 
     key: str
@@ -37,6 +40,7 @@ class Variant:
     seed: int = 0
     weights: str | None = None
     turns: bool = True
+    learns: bool = True
 
     @property
     def run(self) -> str:
@@ -47,6 +51,7 @@ class Variant:
 BASE = Variant("base", "base")
 VARIANTS = (
     BASE,
+    Variant("start", "nothing learnt", learns=False),
     Variant("first", "the mixture of the first weights", ("data.mixture=first",)),
     Variant("plain", "plain appearance", ("data.mixture=train-plain",)),
     Variant("no-tones", "no other tones, no other channels", ("data.mixture=train-no-tones",)),
@@ -57,8 +62,10 @@ VARIANTS = (
     Variant("local", "sees the local contrast only", ("model.contrast=local",)),
     Variant("no-attention", "no attention", ("model.layers=0",)),
     Variant("everything", "rotations to 180°", ("data.mixture=everything",)),
-    Variant("everything-unturned", "rotations to 180°, no turns tried", weights="everything", turns=False),
-    Variant("base-unturned", "base, no turns tried", weights="base", turns=False),
+    Variant(
+        "everything-unturned", "rotations to 180°, no turns tried", ("data.mixture=everything",), 0, "everything", False
+    ),
+    Variant("base-unturned", "base, no turns tried", (), 0, "base", False),
 )
 SEEDS = {"base": (0, 1)}  # what a seed is worth; the others have one
 
@@ -83,7 +90,7 @@ def seeded(variant: Variant, seed: int) -> Variant:
 def overrides_of(variant: Variant, steps: int) -> list[str]:
     """The overrides of a variant's training: the budget, its length, seed and name, and what it changes."""
     length = [f"train.steps={steps}", f"train.decay={max(steps // 3, 1)}", f"train.warmup={steps // 8}"]
-    return [*BUDGET, *length, f"train.seed={variant.seed}", f"train.run={variant.key}", *variant.overrides]
+    return [*BUDGET, *length, f"train.seed={variant.seed}", f"train.run={variant.run}", *variant.overrides]
 
 
 def trained(variant: Variant, steps: int, folder: Path) -> Path:
@@ -92,6 +99,9 @@ def trained(variant: Variant, steps: int, folder: Path) -> Path:
     Raises ParameterError where the folder holds another training.
     """
     overrides = overrides_of(variant, steps)
+    if not variant.learns:
+        recipe = {"seed": variant.seed, "init": "xfeat", "steps": 0, "commit": commit()}
+        return save_weights(starting_model(load_config(overrides)), folder / "weights.safetensors", recipe)
     config, job, weights = load_config(overrides), folder / "config.json", folder / "weights.safetensors"
     if not job.is_file():
         recipe = recipe_for(config, overrides, "cpu")

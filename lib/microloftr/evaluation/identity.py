@@ -21,7 +21,8 @@ LIBRARIES = ("cv2", "numpy", "torch")  # whose versions decide as well
 
 def resize_of(matcher: Any) -> str:
     """What the matcher does to large images, in words for the tables."""
-    long_side = getattr(getattr(matcher, "options", None), "long_side", None)
+    options = getattr(matcher, "options", None)
+    long_side = getattr(options, "long_side" if getattr(options, "search", True) else "network_side", None)
     return str(getattr(matcher, "resize", f"long side to at most {long_side} px" if long_side else NO_RESIZE))
 
 

@@ -17,8 +17,9 @@ class MatcherLike(Protocol):
 
 
 def get_matcher(name: str) -> MatcherLike:
-    """The matcher of a name: rootsift, phase_correlation, xfeat (XFeat*), PRESET-random (untrained), or what
-    `Matcher.from_pretrained` takes: a preset of ours, a .safetensors file, the dotted name of a class with `.match`.
+    """The matcher of a name: rootsift, phase_correlation, xfeat (XFeat*), one_conv or PRESET-random (untrained), both
+    the network alone, or what `Matcher.from_pretrained` takes: a preset of ours, a .safetensors file, the dotted name
+    of a class with `.match`.
 
     Raises WeightsError for a name that leads nowhere.
     """
@@ -36,7 +37,10 @@ def get_matcher(name: str) -> MatcherLike:
         return XFeatStar()
     from microloftr.matching import Matcher  # torch is needed by the learned matchers alone
 
-    return Matcher.from_pretrained(re.sub(r"^(\w+)-random$", r"random:\1", name))
+    alone = re.sub(r"^(\w+)-random$", r"random:\1", name)
+    if alone != name or name == "one_conv":  # networks that propose little: trying all of it would take hours
+        return Matcher.from_pretrained(alone, search=False)
+    return Matcher.from_pretrained(name)
 
 
 def matcher_key(name: str) -> str:

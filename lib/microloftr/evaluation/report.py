@@ -1,7 +1,8 @@
 """Results → tables in README and vault, and figures. `--check` says what is stale and writes nothing.
 
 A table stands between `<!--table:NAME-->` and `<!--/table-->`; NAME is evaluate (one line per matcher), evaluate_detail
-(everything that was measured), evaluate_modalities, evaluate_real, reliability or bench (see `tables`).
+(everything that was measured), evaluate_modalities, evaluate_real, reliability or bench (see `tables`), or
+ablations_trained or ablations_inference (`ablation_tables`).
 """
 
 import argparse
@@ -18,6 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from microloftr.errors import MicroLoFTRError
+from microloftr.evaluation.ablation_tables import inference_table, trained_table
 from microloftr.evaluation.tables import bench, detail, modalities, overview, real, reliability
 from microloftr.files import atomic_write, write_text
 from microloftr.results import read_result, results_folder
@@ -35,6 +37,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "evaluate_real": ("evaluate_real", real),
     "reliability": ("reliability", reliability),
     "bench": ("bench", bench),
+    "ablations_trained": ("ablations", trained_table),
+    "ablations_inference": ("ablations", inference_table),
 }
 
 

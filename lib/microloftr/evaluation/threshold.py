@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--thresholds", default=",".join(map(str, THRESHOLDS)), help="confidences, rising")
     options = parser.parse_args(argv)
     thresholds = _thresholds(options.thresholds)
-    matcher = Matcher.from_pretrained(options.weights, threshold=min(thresholds))
+    matcher = Matcher.from_pretrained(options.weights, threshold=min(thresholds), align=False)
     values: dict[str, Any] = {"pairs": options.limit, "levels": {}}
     for level in LEVEL_NAMES:
         rows = by_threshold(matcher, MadePairs(level, limit=options.limit, store=pairs_folder()), thresholds)

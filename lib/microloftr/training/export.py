@@ -48,6 +48,6 @@ def import_run(folder: Path) -> Path:
     else:
         raise WeightsError(f"{folder} has no weights yet; run: python -m microloftr.training.core {folder}/config.json")
     write_text(home / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
-    if (folder / "log.jsonl").is_file():
+    if (folder / "log.jsonl").is_file() and home.resolve() != folder.resolve():
         shutil.copyfile(folder / "log.jsonl", home / "log.jsonl")
     return path

@@ -157,23 +157,33 @@ def draw_supervision(shapes: Shapes) -> Figure:
 
 
 def draw_matcher(calls: list[tuple[list[int], list[int]]], shapes: Shapes) -> Figure:
-    """Find, then match. calls: the shapes of both images at every call of the network, the last at full size."""
-    searches, (full_0, full_1) = calls[:-1], calls[-1]
-    turned = " and ".join(dict.fromkeys(show_shape(shape_1[-2:]) for _, shape_1 in searches)) or "none"
-    thumbnail = show_shape(searches[0][0][-2:]) if searches else "none"
+    """Propose, try, follow. calls: the shapes of both images at every call of the network while it matched the case."""
+    thumbs = [" and ".join(dict.fromkeys(show_shape(call[k][-2:]) for call in calls)) or "none" for k in range(2)]
+    times = "once" if len(calls) == 1 else f"{len(calls)} times"
     boxes = [
         tensor("images", 1.5, 4.5, "H, W", shapes["image_0"][-2:], title="image_0, image_1"),
-        Box("small", 5.0, 4.5, "thumbnails", ("image_0", thumbnail, "image_1 in four quarter turns", turned), wide=3.0),
-        Box("network", 8.45, 4.5, "the network", (f"{len(searches)} times",), "step", wide=2.2),
-        Box("vote", 8.45, 2.75, "one similarity", ("that most matches share,", "of the best turn"), "step", wide=2.6),
-        tensor("warped", 5.0, 2.75, "H, W", full_1[-2:], title="image_1, warped", wide=2.2),
-        Box("again", 1.5, 2.75, "the network again", (f"image_0 {show_shape(full_0[-2:])}",), "step", wide=2.5),
-        Box("back", 1.5, 0.9, "points taken back", ("through the similarity",), "step", wide=2.5),
-        Box("matches", 5.0, 0.9, "Matches", ("points_0, points_1", "confidence"), "result", wide=2.2),
+        Box("small", 5.0, 4.5, "thumbnails", ("image_0", thumbs[0], "image_1, by quarter turns", thumbs[1]), wide=3.0),
+        Box("network", 8.45, 4.5, "the network", (f"here {times}",), "step", wide=2.2),
+        Box("vote", 8.45, 2.75, "proposal", ("one similarity that", "most matches share"), "step", wide=2.6),
+        Box(
+            "tried",
+            5.0,
+            2.75,
+            "tried on the pixels",
+            ("image_1 warped by it,", "a grid of patches followed"),
+            "step",
+            wide=3.0,
+        ),
+        Box("again", 1.5, 2.75, "followed again", ("at full size",), "step", wide=2.2),
+        Box("matches", 1.5, 0.9, "Matches", ("points_0, points_1", "confidence"), "result", wide=2.2),
+        Box("second", 5.0, 0.9, "second look", ("the network's own", "matches, half as sure"), "step", wide=2.6),
     ]
     arrows = [
-        Arrow("images", "small"), Arrow("small", "network"), Arrow("network", "vote"), Arrow("vote", "warped"),
-        Arrow("images", "warped"), Arrow("warped", "again"), Arrow("again", "back"), Arrow("back", "matches"),
+        Arrow("images", "small"), Arrow("small", "network"), Arrow("network", "vote"), Arrow("vote", "tried"),
+        Arrow("tried", "again"), Arrow("again", "matches"), Arrow("tried", "second"),
+        Arrow("second", "matches"),
     ]  # fmt: skip
-    notes = [(8.3, 0.9, "without eight matches that agree,\nboth images are matched as they are")]
+    notes = [
+        (8.4, 0.9, "supported: to the left;\nif not, the next turn, then larger\nthumbnails, and at last downwards")
+    ]
     return draw_boxes(boxes, arrows, 5.5, notes)

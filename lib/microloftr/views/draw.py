@@ -26,6 +26,7 @@ from microloftr.model.presets import COARSE_STRIDE, FINE_STRIDE, PRESETS, as_dic
 from microloftr.model.weights import load_model, random_model, shipped
 from microloftr.registration.transform import Transform
 from microloftr.results import read_result, results_folder, write_result
+from microloftr.search import LEAST_AGREEING
 from microloftr.training.supervision import Truth, supervise
 from microloftr.views import change_figures, data_figures, diagrams, figures, model_figures, sheet, turns
 from microloftr.views.case import Case, demo_case, parameters_of, shapes_of
