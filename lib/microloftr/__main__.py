@@ -11,7 +11,7 @@ COMMANDS = {
     "train": ("microloftr.training.run", "train a model [KEY=VALUE …]"),
     "training-record": ("microloftr.training.record", "a run's curves as results/training.json"),
     "profile-training": ("microloftr.training.profile", "pairs per second, and where a step's time goes [KEY=VALUE …]"),
-    "finetune-report": ("microloftr.evaluation.own_images", "before and after fine-tuning, on held-out pairs [KEY=VALUE …]"),
+    "finetune-report": ("microloftr.evaluation.own_images", "before and after fine-tuning [KEY=VALUE …]"),
     "predict": ("microloftr.evaluation.predict", "pairs → a file of matches --matcher NAME --pairs LEVEL"),
     "score": ("microloftr.evaluation.score", "files of predictions → scores and their summary [--matchers NAMES]"),
     "evaluate": ("microloftr.evaluation.evaluate", "predict and score in one go [--split validation|test]"),
