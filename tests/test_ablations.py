@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from microloftr import matching
+from microloftr import proposals
 from microloftr.config import Config, load_config
 from microloftr.config.plain import config_of
 from microloftr.data.fixed import split_atlas
@@ -20,6 +20,7 @@ from microloftr.evaluation.ablation_summary import compared, difference, stored,
 from microloftr.evaluation.ablation_tables import inference_table, trained_table
 from microloftr.evaluation.protocols import Pair
 from microloftr.images import as_image
+from microloftr.matching import Matcher
 from microloftr.model.backbone import MicroBackbone, chosen_contrast, contrast, from_xfeat
 from microloftr.model.presets import ModelConfig
 from microloftr.model.weights import load_model, random_model, recipe_of, shipped
@@ -186,7 +187,7 @@ def test_every_switch_measures_a_shift_and_pixels_measure_it_best(pair):
 
 def test_a_remembering_matcher_says_what_a_matcher_says_and_looks_once(pair, monkeypatch):
     model = load_model(shipped("micro"))
-    plain = matching.Matcher(model, device="cpu").match(pair.image_0, pair.image_1)
+    plain = Matcher(model, device="cpu").match(pair.image_0, pair.image_1)
     remembering = ablation_switches.Remembering(model, {})
     first = remembering.match(pair.image_0, pair.image_1)
     assert np.array_equal(plain.points_1, first.points_1)
@@ -197,12 +198,12 @@ def test_a_remembering_matcher_says_what_a_matcher_says_and_looks_once(pair, mon
     assert len(sure._all_points(*thumbs)[0]) < len(remembering._all_points(*thumbs)[0])
 
 
-def test_turns_tried_are_put_back():
-    before = matching.TURNS
-    with pytest.raises(ParameterError), ablation_switches.turns_tried((0,)):
-        assert matching.TURNS == (0,)
+def test_settings_of_the_search_are_put_back():
+    before = proposals.TURNS, proposals.CLEAR
+    with pytest.raises(ParameterError), ablation_switches.proposing(TURNS=(0,), CLEAR=9.0):
+        assert (proposals.TURNS, proposals.CLEAR) == ((0,), 9.0)
         raise ParameterError("x")
-    assert before == matching.TURNS
+    assert before == (proposals.TURNS, proposals.CLEAR)
 
 
 def test_ecc_mends_a_homography_that_is_a_pixel_off_and_leaves_one_without_support(pair):

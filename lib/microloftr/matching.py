@@ -3,7 +3,8 @@
 The network looks at thumbnails in the four quarter turns of image_1 (search.py) and proposes first transforms. Each is
 tried on the pixels (guided.py): where patches agree all over the overlap, the transform was right, and what agrees are
 the matches, dense and to a fraction of a pixel. Where none is supported, image_1 is warped by the most agreed one, and
-the network's own matches of this second look are the answer, half as sure, if there are any.
+the network's own matches of this second look are the answer, half as sure, if there are any. At last all pixels of the
+overlap are aligned at once (direct.py), and what of the points was noise goes.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -16,49 +17,26 @@ import torch
 
 from microloftr.calibration import Calibration, shipped_calibration
 from microloftr.device import choose_device
-from microloftr.errors import ParameterError, WeightsError
-from microloftr.guided import NOISY, SHARP, Guided, guided_matches, moved, warped_onto
+from microloftr.direct import aligned, drawn_to
+from microloftr.errors import WeightsError
+from microloftr.guided import SHARP, guided_matches, homography_of, moved, warped_onto
 from microloftr.images import Image, as_image
 from microloftr.matches import Matches
 from microloftr.model.loftr import LoFTR
 from microloftr.model.published import RELEASES, load_file, load_release
 from microloftr.model.trace import MatchedPoints
 from microloftr.model.weights import load_model, random_model, shipped
-from microloftr.search import TURNS, View, frame, hypotheses, shrunk, unshrunk
+from microloftr.options import MatcherOptions, options_from
+from microloftr.proposals import SUPPORTED, proposed
+from microloftr.search import View, frame, hypotheses, shrunk, unshrunk
 
-SURE = 24  # matches that agree: such a hypothesis is tried at once, before the next turn is looked at
-CERTAIN = 0.15  # support, as the images are, that ends the search at once; a grid shifted by a mesh has had 0.08
-ENOUGH = 0.2  # support in the noisy look, where every form is tried, that ends the search after this round
-SUPPORTED = 0.06  # least support of a transform in the noisy look; unrelated images stay below 0.04
-TRIED = (1, 3, 1)  # hypotheses of each round of the search that are tried closely, the most agreed on first
+ASIDE = 16.0  # pixels beside the voted place within which an unsupported but clear vote's matches are believed
 
 
 class MatchesTwoImages(Protocol):
     """What every matcher offers: ours, the baselines, and yours."""
 
     def match(self, image_0, image_1) -> Matches: ...
-
-
-@dataclass(frozen=True)
-class MatcherOptions:
-    """How a Matcher works. Sides in pixels; `border` in coarse cells of 8 pixels."""
-
-    threshold: float | None = None  # least confidence of the network's matches; None: what its configuration says
-    border: int = 0
-    search: bool = True  # try quarter turns on thumbnails; else the network looks once, at both images as they are
-    align: bool = True  # with search: follow the pixels from the transform found
-    quick_side: int = 160  # long side of the first thumbnails
-    search_side: int = 320  # and of the second ones, and of the images on which hypotheses are tried
-    narrow_side: int = 512  # and of the last ones, looked at without turns: a narrow overlap is no cell wide on less
-    network_side: int = 640  # larger images are shrunk to this for the network's second look
-    long_side: int = 1600  # and to this for following the pixels; points come back in pixels as read
-
-    def __post_init__(self) -> None:
-        if self.threshold is not None and not 0 <= self.threshold < 1:
-            raise ParameterError(f"threshold is {self.threshold}; it must be at least 0 and below 1")
-        sides = (self.quick_side, self.search_side, self.narrow_side, self.network_side, self.long_side)
-        if self.border < 0 or min(sides) < 64:
-            raise ParameterError("border must be 0 or more, and every side of a Matcher at least 64 pixels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +75,7 @@ class Matcher:
 
         Options are those of MatcherOptions. Raises WeightsError or ParameterError.
         """
-        chosen = _options(options)
+        chosen = options_from(options)
         if name.startswith("random:"):
             return cls(random_model(name.removeprefix("random:")), chosen, device)
         if name in RELEASES:
@@ -120,19 +98,23 @@ class Matcher:
         elif self.options.align:
             found = self._followed(pixels_0, pixels_1)
         else:
-            proposed = hypotheses(pixels_0, pixels_1, self.options.search_side, self._all_points)
-            most = max(proposed, key=lambda hypothesis: hypothesis.agreeing, default=None)
+            votes = hypotheses(pixels_0, pixels_1, self.options.search_side, self._all_points)
+            most = max(votes, key=lambda hypothesis: hypothesis.agreeing, default=None)
             found = self._second_look(pixels_0, pixels_1, most.matrix if most else np.eye(3), as_they_are=not most)
+        if self.options.search and self.options.align and self.options.direct:
+            found = self._drawn_together(found, pixels_0, pixels_1)
         return _matches(found, image_0, image_1, self.calibration)
 
     def _followed(self, pixels_0: np.ndarray, pixels_1: np.ndarray) -> _Found:
         """What the pixels support of what the network proposes, else the network's own second look."""
         (large_0, scale_0), (large_1, scale_1) = (shrunk(p, self.options.long_side) for p in (pixels_0, pixels_1))
-        guided, view, most = self._tried(large_0, large_1)
+        best = proposed(large_0, large_1, self.options, self._all_points)
+        guided, view = best.guided, best.view
         if guided is None:
-            if most is None:
+            if best.most is None:
                 return _NOTHING
-            found = self._second_look(pixels_0, pixels_1, np.linalg.inv(frame(scale_1)) @ most @ frame(scale_0))
+            first = np.linalg.inv(frame(scale_1)) @ best.most @ frame(scale_0)
+            found = self._second_look(pixels_0, pixels_1, first, near=ASIDE if best.clear else None)
             return replace(found, confidence=found.confidence / 2)
         for look in dict.fromkeys((SHARP, guided.look)) if view.smaller else (SHARP,) * (guided.look != SHARP):
             first = view.in_large(guided.homography)
@@ -142,48 +124,49 @@ class Matcher:
                 break
         all_0, all_1 = view.scale_0 * scale_0, view.scale_1 * scale_1
         points_1, expected = (unshrunk(p, all_1) for p in (guided.points_1, guided.expected_1))
-        return _Found(unshrunk(guided.points_0, all_0), points_1, expected, (1 + np.clip(guided.similarity, 0, 1)) / 2)
+        confidence = (np.clip(guided.similarity, 0, 1) + (guided.support > SUPPORTED)) / 2
+        return _Found(unshrunk(guided.points_0, all_0), points_1, expected, confidence)
 
-    def _tried(self, large_0: np.ndarray, large_1: np.ndarray) -> tuple[Guided | None, View, np.ndarray | None]:
-        """The first transform that the pixels support and the view it was tried on; and what most matches agree on."""
-        options, most, agreeing = self.options, None, 0
-        view, best, best_view = View.of(large_0, large_1, options.search_side), None, None
-        rounds = ((options.quick_side, TURNS), (options.search_side, TURNS), (options.narrow_side, TURNS[:1]))
-        for number, (side, turns) in enumerate(rounds):
-            if number and not _shows_more(large_0, large_1, side, rounds[number - 1][0]):
-                continue
-            view, proposed = View.of(large_0, large_1, max(side, options.search_side)), []
-            for hypothesis in hypotheses(view.pixels_0, view.pixels_1, side, self._all_points, turns):
-                proposed.append(hypothesis)
-                if hypothesis.agreeing >= SURE:
-                    guided = guided_matches(view.pixels_0, view.pixels_1, hypothesis.matrix, ("grey",), SHARP)
-                    if guided is not None and guided.support > CERTAIN:
-                        return guided, view, None
-            proposed.sort(key=lambda hypothesis: -hypothesis.agreeing)
-            for hypothesis in proposed[: TRIED[number]]:
-                guided = guided_matches(view.pixels_0, view.pixels_1, hypothesis.matrix, look=NOISY)
-                if guided is not None and guided.support > (best.support if best else SUPPORTED):
-                    best, best_view = guided, view
-            if best is not None and best.support > ENOUGH:
-                break
-            if proposed and proposed[0].agreeing > agreeing:
-                most, agreeing = view.in_large(proposed[0].matrix), proposed[0].agreeing
-        return best, best_view or view, most
+    def _drawn_together(self, found: _Found, pixels_0: np.ndarray, pixels_1: np.ndarray) -> _Found:
+        """Points drawn to the homography that all pixels of the overlap agree on, as far as they scatter around it."""
+        first = homography_of(found.points_0, found.points_1)
+        if first is None:
+            return found
+        view = View.of(pixels_0, pixels_1, self.options.direct_side)
+        to_0, to_1 = frame(view.scale_0), frame(view.scale_1)
+        first = to_1 @ first @ np.linalg.inv(to_0)
+        points_0, points_1 = moved(found.points_0, to_0), moved(found.points_1, to_1)
+        homography = aligned(view.pixels_0, view.pixels_1, first, points_0, points_1)
+        if homography is None:
+            return found
+        points_1 = drawn_to(homography, points_0, points_1)
+        return replace(found, points_1=moved(points_1, np.linalg.inv(to_1)))
 
     def _all_points(self, thumb_0: np.ndarray, thumb_1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         points = self._points(thumb_0, thumb_1, threshold=0.0)
         return points.points_0, points.points_1
 
     def _second_look(
-        self, pixels_0: np.ndarray, pixels_1: np.ndarray, first: np.ndarray, as_they_are: bool = False
+        self,
+        pixels_0: np.ndarray,
+        pixels_1: np.ndarray,
+        first: np.ndarray,
+        as_they_are: bool = False,
+        near: float | None = None,
     ) -> _Found:
-        """The network's matches of image_0 and image_1 warped into its frame by `first` (3, 3), points taken back."""
+        """The network's matches of image_0 and image_1 warped into its frame by `first` (3, 3), points taken back.
+
+        near: take all mutual matches, however unsure, that lie so many pixels at most from where `first` has them.
+        """
         (small_0, scale_0), (small_1, scale_1) = (shrunk(p, self.options.network_side) for p in (pixels_0, pixels_1))
         first = frame(scale_1) @ first @ np.linalg.inv(frame(scale_0))
-        points = self._points(small_0, small_1 if as_they_are else warped_onto(small_0.shape, small_1, first))
+        other = small_1 if as_they_are else warped_onto(small_0.shape, small_1, first)
+        points = self._points(small_0, other, None if near is None else 0.0)
         both = points.points_1, points.coarse_points_1
         points_1, coarse_1 = both if as_they_are else (moved(p, first) for p in both)
         inside = ((points_1 > -0.5) & (points_1 < np.array(small_1.shape[::-1]) - 0.5)).all(1)
+        if near is not None:
+            inside &= np.linalg.norm(points.points_1 - points.points_0, axis=1) < near
         taken = (p[inside] for p in (points.points_0, points_1, coarse_1))
         as_read = (unshrunk(p, scale) for p, scale in zip(taken, (scale_0, scale_1, scale_1), strict=True))
         return _Found(*as_read, points.confidence[inside])
@@ -202,11 +185,6 @@ class Matcher:
 _NOTHING = _Found(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
 
 
-def _shows_more(large_0: np.ndarray, large_1: np.ndarray, side: int, before: int) -> bool:
-    """Whether thumbnails of `side` pixels hold more than those of `before` pixels did."""
-    return side > before and max(*large_0.shape, *large_1.shape) > before
-
-
 def _matches(found: _Found, image_0: Image, image_1: Image, calibration: Calibration | None) -> Matches:
     """Matches, the surest first."""
     order = np.argsort(-found.confidence, kind="stable")
@@ -221,15 +199,6 @@ def _matches(found: _Found, image_0: Image, image_1: Image, calibration: Calibra
         um_per_px_1=image_1.um_per_px,
         coarse_points_1=found.coarse_1[order],
     )
-
-
-def _options(values: dict) -> MatcherOptions:
-    try:
-        return replace(MatcherOptions(), **values)
-    except TypeError:
-        known = MatcherOptions.__dataclass_fields__
-        unknown = sorted(set(values) - set(known))
-        raise ParameterError(f"a Matcher has no option {unknown[0]!r}; it has {', '.join(known)}") from None
 
 
 def _by_dotted_name(name: str) -> MatchesTwoImages:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from microloftr import matching
+from microloftr import proposals
 from microloftr.alignment import FORMS, form_of
 from microloftr.evaluation.ablation_judges import Levels, error_by, error_of, over_pairs
 from microloftr.evaluation.metrics import corner_error
@@ -21,6 +21,7 @@ from microloftr.images import as_image
 from microloftr.matching import Matcher
 from microloftr.model.loftr import LoFTR
 from microloftr.model.trace import MatchedPoints
+from microloftr.options import MatcherOptions
 from microloftr.registration.families import find_homography
 from microloftr.search import hypotheses
 
@@ -41,6 +42,8 @@ SWITCHES = {
     "whole": Switch("the Matcher as it is", "whole"),
     "unturned": Switch("no turns tried", "whole"),
     "sure-votes": Switch(f"only matches above {SURE_VOTE:g} vote", "whole"),
+    "apart": Switch("pixels not aligned all at once", "whole"),
+    "any-vote": Switch("no vote counts as clear", "whole"),
     "network-decides": Switch("the network alone decides", "whole"),
     "followed": Switch("pixels followed, one transform", "followed"),
     "grey": Switch("followed as grey values only", "followed"),
@@ -54,8 +57,8 @@ class Remembering(Matcher):
     """A Matcher without calibration that looks at the same thumbnails once only; `votes`: the least confidence of a
     match of thumbnails that counts."""
 
-    def __init__(self, model: LoFTR, seen: dict, votes: float = 0.0) -> None:
-        super().__init__(model, device="cpu")
+    def __init__(self, model: LoFTR, seen: dict, votes: float = 0.0, direct: bool = True) -> None:
+        super().__init__(model, MatcherOptions(direct=direct), device="cpu")
         self.seen, self.votes = seen, votes
 
     def _all_points(self, thumb_0: np.ndarray, thumb_1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,19 +71,23 @@ class Remembering(Matcher):
 
 
 @contextmanager
-def turns_tried(turns: tuple[int, ...]) -> Iterator[None]:
-    """Within it, a Matcher's search tries these quarter turns and no others."""
-    before, matching.TURNS = matching.TURNS, turns
+def proposing(**settings) -> Iterator[None]:
+    """Within it, these settings of `microloftr.proposals` hold: TURNS, the quarter turns tried; CLEAR, how far a vote
+    must stand out."""
+    before = {name: getattr(proposals, name) for name in settings}
     try:
+        for name, value in settings.items():
+            setattr(proposals, name, value)
         yield
     finally:
-        matching.TURNS = before
+        for name, value in before.items():
+            setattr(proposals, name, value)
 
 
 def errors_of(model: LoFTR, levels: Levels, turns: bool = True) -> dict[str, list[float]]:
     """Mean corner errors (px) of the whole Matcher by level; turns: whether it tries quarter turns."""
     matcher = Matcher(model, device="cpu")
-    with nullcontext() if turns else turns_tried((0,)):
+    with nullcontext() if turns else proposing(TURNS=(0,)):
         return over_pairs(levels, lambda pair: error_of(matcher.match(pair.image_0, pair.image_1), pair), "Matcher")
 
 
@@ -100,6 +107,7 @@ class _Switched:
         self.seen: dict = {}
         self.whole = Remembering(model, self.seen)
         self.sure = Remembering(model, self.seen, SURE_VOTE)
+        self.apart = Remembering(model, self.seen, direct=False)
 
     def __call__(self, pair: Pair) -> dict[str, float]:
         self.seen.clear()
@@ -107,8 +115,10 @@ class _Switched:
         def matched(matcher: Matcher) -> float:
             return error_of(matcher.match(pair.image_0, pair.image_1), pair)
 
-        errors = {"whole": matched(self.whole), "sure-votes": matched(self.sure)}
-        with turns_tried((0,)):
+        errors = {"whole": matched(self.whole), "sure-votes": matched(self.sure), "apart": matched(self.apart)}
+        with proposing(CLEAR=float("inf")):
+            errors["any-vote"] = matched(self.whole)
+        with proposing(TURNS=(0,)):
             errors["unturned"] = matched(self.whole)
         errors |= from_one_transform(self.whole, pair)
         return errors | {"network-decides": errors["refined"]}  # what a Matcher with align=False says
@@ -149,7 +159,7 @@ def followed(
 ) -> Guided | None:
     """Pixels followed from a first transform (3, 3), then more sharply, as the Matcher does; None without support."""
     found = guided_matches(pixels_0, pixels_1, first, forms, NOISY)
-    if found is None or found.support <= matching.SUPPORTED:
+    if found is None or found.support <= proposals.SUPPORTED:
         return None
     sharper = guided_matches(pixels_0, pixels_1, found.homography, (found.form,), SHARP, near=True)
     return sharper if sharper is not None and sharper.support > found.support / 2 else found

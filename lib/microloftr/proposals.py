@@ -1,0 +1,73 @@
+"""The first transform that the pixels support, of those that the network proposes.
+
+Thumbnails grow from round to round, and no round is begun that is not needed. A vote that stands out from those of the
+other turns is evidence of its own: then the pixels need to support it less.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microloftr.guided import NOISY, SHARP, Guided, guided_matches
+from microloftr.options import MatcherOptions
+from microloftr.search import LEAST_AGREEING, TURNS, Hypothesis, PointsOf, View, hypotheses
+
+SURE = 24  # matches that agree: such a hypothesis is tried at once, before the next turn is looked at
+CERTAIN = 0.15  # support, as the images are, that ends the search at once; a grid shifted by a mesh has had 0.08
+ENOUGH = 0.2  # support in the noisy look, where every form is tried, that ends the search after this round
+SUPPORTED = 0.06  # least support of a transform in the noisy look; unrelated images stay below 0.04
+CLEAR = 2.5  # times as many agreeing matches as in any other turn speak for a transform; unrelated images reach 1.4
+WEAK = 0.02  # least support of a transform that such a vote speaks for
+TRIED = (1, 3, 1)  # hypotheses of each round of the search that are tried closely, the most agreed on first
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What the pixels support, and the view of both images it was found on; where they support nothing, the transform
+    (3, 3) that most matches agree on (points of image_0 → image_1 as given) and whether their vote is clear."""
+
+    guided: Guided | None
+    view: View
+    most: NDArray[np.float64] | None = None
+    clear: bool = False
+
+
+def proposed(large_0: NDArray, large_1: NDArray, options: MatcherOptions, points_of: PointsOf) -> Proposal:
+    """The best proposal for two images (H, W). points_of: two thumbnails → all matched points (M, 2) of both."""
+    most, votes, clear_most = None, 0, False
+    view, best, best_view = View.of(large_0, large_1, options.search_side), None, None
+    rounds = ((options.quick_side, TURNS), (options.search_side, TURNS), (options.narrow_side, TURNS[:1]))
+    for number, (side, turns) in enumerate(rounds):
+        if number and not _shows_more(large_0, large_1, side, rounds[number - 1][0]):
+            continue
+        view, found = View.of(large_0, large_1, max(side, options.search_side)), []
+        for hypothesis in hypotheses(view.pixels_0, view.pixels_1, side, points_of, turns):
+            found.append(hypothesis)
+            if hypothesis.agreeing >= SURE:
+                guided = guided_matches(view.pixels_0, view.pixels_1, hypothesis.matrix, ("grey",), SHARP)
+                if guided is not None and guided.support > CERTAIN:
+                    return Proposal(guided, view)
+        found.sort(key=lambda hypothesis: -hypothesis.agreeing)
+        clear = len(turns) > 1 and _clear(found)
+        for hypothesis in found[: 1 if clear else TRIED[number]]:
+            guided = guided_matches(view.pixels_0, view.pixels_1, hypothesis.matrix, look=NOISY)
+            least = best.support if best else WEAK if clear else SUPPORTED
+            if guided is not None and guided.support > least:
+                best, best_view = guided, view
+        if best is not None and best.support > ENOUGH:
+            break
+        if found and (clear, found[0].agreeing) > (clear_most, votes):
+            most, votes, clear_most = view.in_large(found[0].matrix), found[0].agreeing, clear
+    return Proposal(best, best_view or view, most, clear_most)
+
+
+def _clear(found: list[Hypothesis]) -> bool:
+    """Whether the first of these, the most agreed on first, stands out from the other turns."""
+    second = max(found[1].agreeing if len(found) > 1 else 0, LEAST_AGREEING)
+    return bool(found) and found[0].agreeing >= max(CLEAR * second, SURE)
+
+
+def _shows_more(large_0: NDArray, large_1: NDArray, side: int, before: int) -> bool:
+    """Whether thumbnails of `side` pixels hold more than those of `before` pixels did."""
+    return side > before and max(*large_0.shape, *large_1.shape) > before

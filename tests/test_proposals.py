@@ -1,0 +1,80 @@
+"""Proposals: which first transform is taken, and when a vote stands out."""
+
+import numpy as np
+import pytest
+
+from microloftr import proposals
+from microloftr.errors import ParameterError
+from microloftr.guided import SHARP, Guided
+from microloftr.options import MatcherOptions, options_from
+from microloftr.search import Hypothesis
+
+BLANK = np.zeros((320, 320), np.float32)
+
+
+def hypothesis(turns: int, agreeing: int) -> Hypothesis:
+    return Hypothesis(np.diag([1.0, 1.0, 1.0 + turns]), turns, agreeing)
+
+
+def guided(support: float, matrix: np.ndarray) -> Guided:
+    none = np.zeros((0, 2))
+    return Guided(none, none, none, np.zeros(0), matrix, support, "grey", SHARP)
+
+
+@pytest.fixture
+def search(monkeypatch):
+    """A search whose votes and supports by turn are given; returns what it takes and the turns tried closely."""
+
+    def run(votes: dict[int, int], supports: dict[int, float]):
+        tried = []
+
+        def close(_0, _1, first, *_, look, **__):
+            turn = int(first[2, 2]) - 1
+            tried.append(turn)
+            return guided(supports[turn], first) if turn in supports else None
+
+        def sharp_or_close(pixels_0, pixels_1, first, forms=(), look=SHARP, **named):
+            return None if look == SHARP else close(pixels_0, pixels_1, first, look=look)
+
+        monkeypatch.setattr(proposals, "guided_matches", sharp_or_close)
+        monkeypatch.setattr(
+            proposals, "hypotheses", lambda _0, _1, side, points, turns: [hypothesis(t, votes[t]) for t in votes]
+        )
+        return proposals.proposed(BLANK, BLANK, MatcherOptions(), lambda a, b: None), tried
+
+    return run
+
+
+def test_a_vote_that_stands_out_needs_less_support(search):
+    found, tried = search({0: 90, 1: 20, 2: 15, 3: 9}, {0: 0.03})
+    assert found.guided.support == 0.03 and set(tried) == {0}
+    found, _ = search({0: 40, 1: 20, 2: 15, 3: 9}, {0: 0.03})
+    assert found.guided is None and found.most is not None and not found.clear
+
+
+def test_without_any_support_a_clear_vote_is_told(search):
+    found, _ = search({2: 90, 1: 20}, {2: 0.01})
+    assert found.guided is None and found.clear and found.most[2, 2] == 3
+
+
+def test_few_votes_are_never_clear(search):
+    found, _ = search({0: proposals.SURE - 1}, {0: 0.03})
+    assert found.guided is None and not found.clear
+
+
+def test_among_votes_alike_the_best_supported_is_taken(search):
+    found, tried = search({0: 40, 1: 38, 2: 36, 3: 9}, {0: 0.07, 1: 0.15, 2: 0.1})
+    assert found.guided.support == 0.15 and 1 in tried
+
+
+def test_nothing_voted_for_is_nothing_proposed(search):
+    found, _ = search({}, {})
+    assert found.guided is None and found.most is None
+
+
+def test_options_are_checked():
+    assert options_from({"direct": False}).direct is False
+    with pytest.raises(ParameterError, match="at least 64"):
+        options_from({"direct_side": 8})
+    with pytest.raises(ParameterError, match="no option 'direkt'"):
+        options_from({"direkt": False})
