@@ -25,8 +25,9 @@ def test_everything_that_a_matcher_imports_counts():
     model = {path.relative_to(identity.PACKAGE).as_posix() for path in (identity.PACKAGE / "model").glob("[a-z]*.py")}
     assert files >= model | {"matching.py", "matches.py", "images.py", "pixels.py", "geometry.py", "device.py"}
     assert not [name for name in files if name.startswith(("evaluation/", "views/", "training/"))]
-    classical = names(imported_files(str(identity.PACKAGE / "evaluation" / "baselines.py")))
-    assert "evaluation/baselines.py" in classical and "images.py" in classical
+    classical = names(imported_files(str(identity.PACKAGE / "evaluation" / "baselines" / "rootsift.py")))
+    assert {"evaluation/baselines/rootsift.py", "evaluation/baselines/common.py", "images.py"} <= classical
+    assert "evaluation/baselines/ecc.py" not in classical  # nor a change of another baseline
     assert "matching.py" not in classical  # a change of ours does not make RootSIFT's answers stale
 
 

@@ -1,5 +1,8 @@
 """The scores on points placed by hand, beside independent integrals, and with faults planted on purpose."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -166,10 +169,11 @@ def test_the_direction_of_the_homography_matters():
 def test_landmark_scores_by_hand():
     landmarks = np.array([[0, 0, 3, 4], [10, 0, 13, 4], [0, 10, 3, 20]], dtype=float)
     scores = metrics.landmark_scores(SHIFT, landmarks, (30, 40))
-    assert scores == pytest.approx({"tre": 0.0, "rtre": 0.0, "initial": 5.0, "robustness": 1.0})
+    assert scores == pytest.approx({"tre": 0.0, "rtre": 0.0, "max_rtre": 0.12, "initial": 5.0, "robustness": 1.0})
     worse = metrics.landmark_scores(DOUBLE, landmarks, (30, 40))  # (0,0)→(0,0), (10,0)→(20,0), (0,10)→(0,20)
     assert worse["tre"] == pytest.approx(5.0)
     assert worse["rtre"] == pytest.approx(0.1)
+    assert worse["max_rtre"] == pytest.approx(np.hypot(7, 4) / 50)  # (20, 0) beside (13, 4)
     assert worse["robustness"] == pytest.approx(1 / 3)
     failed = metrics.landmark_scores(None, landmarks, (30, 40))
     assert failed["tre"] == failed["initial"] == pytest.approx(5.0) and failed["robustness"] == 0
@@ -213,3 +217,12 @@ def test_bootstrap_leaves_nan_out():
         lambda i: np.nanmean(values[i]) if np.isfinite(values[i]).any() else np.nan, ["a", "b", "c"]
     )
     assert (low[0], high[0]) == (1.0, 3.0)
+
+
+def test_the_note_is_worked_by_hand_and_true():
+    note = (Path(__file__).parents[1] / "docs_obsidian" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", note, re.DOTALL | re.MULTILINE)
+    assert block.count("near(") > 12
+    exec(compile(block, "metrics.md", "exec"), {})
+    with pytest.raises(AssertionError):  # the block can fail
+        exec(compile(block.replace("[3]), 0.5)", "[3]), 0.6)"), "metrics.md", "exec"), {})

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 MIB = 2**20
-NEEDED_UNIMPORTED = {"ipykernel", "jupyterlab"}  # what notebooks run and open in
+NEEDED_UNIMPORTED = {"ipykernel", "jupyterlab", "tensorboardx"}  # what notebooks run and open in; Lightning's logs
 IMPORT_NAMES = {
     "hydra-core": "hydra",
     "ipython": "IPython",

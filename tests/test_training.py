@@ -1,6 +1,5 @@
 """Training by its one command: typed overrides, whole checkpoints, and a resume that changes nothing."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,7 +9,6 @@ from safetensors.torch import load_file
 from microloftr.__main__ import main
 from microloftr.config import load_config
 from microloftr.errors import ConfigError, WeightsError
-from microloftr.model.presets import PRESETS
 from microloftr.model.weights import load_model, recipe_of
 from microloftr.results import read_result, write_result
 from microloftr.training.checkpoints import AtomicCheckpointIO
@@ -92,19 +90,8 @@ def test_the_learning_rate_warms_up_stays_and_falls():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.stepz=3", "stepz"),
-        ("train.steps=many", "'many' of type 'str' could not be converted to Integer"),
-        ("+train.extra=1", "would add or remove a key"),
-        ("++train.steps=1", "would add or remove a key"),
-        ("model.heads=3", "dim 128 does not split into model.heads 3"),
-        ("model=loftr9", "Could not find 'model/loftr9'"),
-        ("data.crop=100", "data.crop is 100; it must be a multiple of 16"),
-        ("data.mixture=nightmare", "must be one of train, first"),
-        ("train.precision=fp16", "must be bf16 or 32"),
-        ("train.seed=-1", "train.seed -1"),
-        ("train.average=2", "train.average is 2"),
+        ("train.stepz=3", "unknown key train.stepz; did you mean train.steps?"),
         ("train.device=tpu", "device is 'tpu'"),
-        ("hydra.job.name=x", "Hydra's own business"),
         ("train.init=nowhere", "no weights named 'nowhere'"),
     ],
 )
@@ -114,12 +101,6 @@ def test_a_wrong_override_is_one_line_and_exit_2(override, message, tmp_path, ca
     assert message in shown
     assert shown.count("\n") == 1
     assert not list(tmp_path.rglob("*.safetensors"))
-
-
-def test_every_preset_is_what_the_configuration_gives():
-    for name, preset in PRESETS.items():
-        assert load_config([f"model={name}"]).model == preset
-    assert load_config(["model.layers=2"]).model == replace(PRESETS["micro"], layers=2)
 
 
 def test_a_failed_save_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
@@ -132,7 +113,9 @@ def test_a_failed_save_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(
+        WeightsError, match=r"last.ckpt cannot be written \(disk full\); what was there"
+    ):
         io.save_checkpoint({"step": 2}, path)
     assert io.load_checkpoint(path)["step"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from microloftr.data.levels import LEVELS, TRAINING
-from microloftr.data.warps import WarpRange, draw_geometry, overlap_of
+from microloftr.data.levels import LEVELS, MIXTURES
+from microloftr.data.warps import MARGIN, WarpRange, draw_geometry, overlap_of
 
 SIZE = 320
-EVERY = [*LEVELS.values(), *(level for _, level in TRAINING)]
+# Every level of every mixture whose geometry is its own: several mixtures differ in appearance alone.
+EVERY = {(level.warp, level.zoom): (name, level) for name, mixture in MIXTURES.items() for _, level in mixture}
 
 
 def corners(size: int) -> np.ndarray:
@@ -26,35 +27,66 @@ def draw(level, count=500, seed=0, size=SIZE, least=320, most=1280):
     return draw_geometry(rng.random((count, 28)), level.warp, size, micrograph, level.zoom), micrograph
 
 
-@pytest.mark.parametrize("level", EVERY, ids=lambda level: level.name)
-def test_both_crops_lie_inside_the_micrograph(level):
-    geometry, micrograph = draw(level)
-    for crop in (geometry.crop_0, geometry.crop_1):
-        moved = move(corners(SIZE), crop)
-        assert np.isfinite(moved).all()
-        assert (moved >= 0).all()
-        assert (moved <= micrograph[:, None] - 1).all()
+def free(geometry, micrograph, size=SIZE) -> np.ndarray:
+    """Least distance (B,) of any corner of both crops from the outermost pixels of the micrograph; negative outside."""
+    moved = np.concatenate([move(corners(size), crop) for crop in (geometry.crop_0, geometry.crop_1)], axis=1)
+    assert np.isfinite(moved).all()
+    return np.minimum(moved, micrograph[:, None] - 1 - moved).min((1, 2))
+
+
+def drawn(level, kind: str, count=130):
+    """Geometries of a level: uniforms as in training, or all of them at the very ends of their ranges."""
+    rng = np.random.default_rng(sum(map(ord, level.name)))
+    u = rng.random((count, 28))
+    if kind == "ends":
+        u = np.where(u < 0.5, 0.0, 1 - 2.0**-53)
+    micrograph = rng.integers(*((90, 300) if kind == "small" else (300, 1400)), (count, 2)).astype(float)
+    return draw_geometry(u, level.warp, SIZE, micrograph, level.zoom), micrograph
+
+
+@pytest.mark.parametrize("kind", ["drawn", "ends", "small"])
+@pytest.mark.parametrize(("mixture", "level"), EVERY.values(), ids=[f"{m}-{level.name}" for m, level in EVERY.values()])
+def test_both_crops_lie_inside_the_micrograph(mixture, level, kind):
+    """130 or 60 warps of each: every corner keeps the margin, and the overlap is within the level's range.
+
+    `small`: of micrographs smaller than the crops, which are then magnified; `ends`: of the corners of the ranges.
+    """
+    geometry, micrograph = drawn(level, kind, 130 if kind == "drawn" else 60)
+    assert free(geometry, micrograph).min() > MARGIN - 1e-6
+    least, most = level.warp.overlap
+    reachable = np.minimum(1, (geometry.zoom_0 / geometry.zoom_1) ** 2)  # a crop at twice the scale shows a quarter
+    assert geometry.overlap.max() <= most + 0.02
+    assert (geometry.overlap >= np.minimum(least, 0.9 * reachable) - 0.03).all()
+
+
+def test_the_check_sees_a_crop_that_is_placed_without_regard_to_the_other():
+    """Crop 0 anywhere in the micrograph, crop 1 wherever the warp takes it: the check must not pass that."""
+    geometry, micrograph = drawn(LEVELS["medium"], "drawn")
+    rng = np.random.default_rng(0)
+    half = SIZE / 2 / geometry.zoom_0[:, None]
+    shift = np.tile(np.eye(3), (len(half), 1, 1))
+    middle = move(np.array([[(SIZE - 1) / 2, (SIZE - 1) / 2, 1]]), geometry.crop_0)[:, 0]
+    shift[:, :2, 2] = half + (micrograph - 1 - 2 * half) * rng.random(half.shape) - middle
+    blind = type(geometry)(shift @ geometry.crop_0, shift @ geometry.crop_1, *[None] * 4)
+    assert (free(blind, micrograph) < 0).mean() > 0.3
 
 
 def test_even_wild_warps_can_be_placed():
     wild = WarpRange(180, (0.2, 5.0), (0.02, 1.0), shear=0.3, perspective=0.3)
     rng = np.random.default_rng(1)
-    micrograph = rng.integers(90, 2000, (2000, 2)).astype(float)
-    geometry = draw_geometry(rng.random((2000, 28)), wild, 144, micrograph, (0.1, 3.0))
+    micrograph = rng.integers(90, 2000, (1000, 2)).astype(float)
+    geometry = draw_geometry(rng.random((1000, 28)), wild, 144, micrograph, (0.1, 3.0))
     for crop in (geometry.crop_0, geometry.crop_1):
         moved = move(corners(144), crop)
         assert (moved >= 0).all()
         assert (moved <= micrograph[:, None] - 1).all()
 
 
-@pytest.mark.parametrize("level", LEVELS.values(), ids=lambda level: level.name)
-def test_overlap_and_scale_are_the_levels(level):
-    geometry, _ = draw(level)
+@pytest.mark.parametrize(("mixture", "level"), EVERY.values(), ids=[f"{m}-{level.name}" for m, level in EVERY.values()])
+def test_the_whole_of_each_range_is_used(mixture, level):
+    geometry, _ = draw(level, 200)
     least, most = level.warp.overlap
     scale = geometry.zoom_1 / geometry.zoom_0
-    reachable = np.minimum(1, 1 / scale**2)  # a crop at twice the scale shows a quarter
-    assert (geometry.overlap <= most + 0.02).all()
-    assert (geometry.overlap >= np.minimum(least, 0.9 * reachable) - 0.03).all()
     assert scale.min() >= level.warp.scale[0] * 0.995
     assert scale.max() <= level.warp.scale[1] * 1.005
     assert np.ptp(geometry.overlap) > 0.8 * (min(most, 0.9) - least)  # the range is used, not its middle

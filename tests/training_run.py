@@ -4,7 +4,12 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
 
 TINY = (
     "model=one_conv",
@@ -40,3 +45,13 @@ def write_source(folder: Path) -> Path:
 def overrides(source: Path, out: Path, *more: str) -> list[str]:
     """Overrides of a tiny run of `source` into `out`."""
     return [*TINY, f"data.folder={source}", f"train.out={out}", *more]
+
+
+def same_tensors(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
+    """Whether two sets of tensors are the same to the last bit."""
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def same_weights(one: Path, two: Path) -> bool:
+    """Whether two files of weights hold the same to the last bit."""
+    return same_tensors(load_file(one), load_file(two))

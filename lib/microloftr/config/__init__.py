@@ -5,12 +5,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from microloftr.config.plain import Config, DataConfig, TrainConfig
+from microloftr.config.plain import Config, DataConfig, EvalConfig, TrainConfig
 
 if TYPE_CHECKING:
     from microloftr.config.schema import load_config as load_config
 
-__all__ = ["Config", "DataConfig", "TrainConfig", "load_config"]
+__all__ = ["Config", "DataConfig", "EvalConfig", "TrainConfig", "load_config"]
 
 
 def __getattr__(name: str) -> Any:

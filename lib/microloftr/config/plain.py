@@ -1,14 +1,20 @@
 """The configuration as plain dataclasses: what the training core reads from JSON, without Hydra."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from microloftr.data.levels import MIXTURES
+from microloftr.data.levels import LEVELS, MIXTURES
 from microloftr.data.wider import WIDER
 from microloftr.errors import ConfigError
 from microloftr.model.presets import ModelConfig, model_config
 from microloftr.training.step import LossWeights
+
+MATCHERS = ("micro", "one_conv", "rootsift", "xfeat", "phase_correlation", "micro-random", "micro-zeros")
+
+LEAST = dict.fromkeys(("steps", "decay", "validate_every", "validation_pairs", "devices", "nodes"), 1) | dict.fromkeys(
+    ("warmup", "patience", "draw_every"), 0
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,30 @@ class TrainConfig:
     compile: bool = False  # torch.compile, for a GPU; costs a minute or two at the start
     validate_every: int = 250
     validation_pairs: int = 32  # of each level
+    patience: int = 0  # validations without a gain after which the run stops, its best average shipped; 0: never
+    min_delta: float = 0.0  # what counts as a gain
+    max_loss: float = 100.0  # a larger loss, or none, stops the run; guessing costs ln N + ln M, below 20
+    draw_every: int = 0  # steps between pictures of what is predicted for two fixed pairs; 0: none
+    devices: int = 1  # processes side by side on a machine, each with its share of every batch
+    nodes: int = 1  # machines
     loss: LossWeights = field(default_factory=LossWeights)
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What `python -m microloftr evaluate` compares, and on which pairs."""
+
+    matchers: list[str] = field(default_factory=lambda: [*MATCHERS])
+    levels: list[str] = field(default_factory=lambda: [*LEVELS])  # of made pairs; [] for none
+    split: str = "validation"  # validation to choose by, test for the final tables alone
+    real: str = ""  # a folder with pairs.json, else what MICROLOFTR_PAIRS names
+    hpatches: str = ""  # a folder of HPatches sequences
+    landmarks: str = ""  # a folder of images with landmarks, or ANHIR's table
+    whole: str = ""  # whole micrographs instead of crops: bundled, or a folder
+    limit: int = 0  # pairs of each level: a quick look, nothing is written; 0: all
+    jobs: int = 1  # processes that match side by side, of one thread each
+    force: bool = False  # predict again where files are there
+    retime: bool = False  # measure the seconds again
 
 
 @dataclass(frozen=True)
@@ -53,6 +82,13 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+def of_training(config: Config) -> dict[str, Any]:
+    """The groups that decide a run, as plain values: model, data, train."""
+    values = asdict(config)
+    return {group: values[group] for group in ("model", "data", "train")}
 
 
 def config_of(values: dict[str, Any]) -> Config:
@@ -62,6 +98,7 @@ def config_of(values: dict[str, Any]) -> Config:
         model=model_config(_known(values, "model", ModelConfig)),
         data=DataConfig(**_known(values, "data", DataConfig)),
         train=TrainConfig(**_known(values, "train", TrainConfig) | {"loss": loss}),
+        eval=EvalConfig(**_known(values, "eval", EvalConfig)),
     )
     return checked(config)
 
@@ -86,7 +123,7 @@ def checked(config: Config) -> Config:
         raise ConfigError(f"data.crop is {data.crop}; it must be a multiple of 16 and at least 64")
     if train.precision not in ("bf16", "32"):
         raise ConfigError(f"train.precision is {train.precision!r}; it must be bf16 or 32")
-    for name, least in (("steps", 1), ("warmup", 0), ("decay", 1), ("validate_every", 1), ("validation_pairs", 1)):
+    for name, least in LEAST.items():
         if getattr(train, name) < least:
             raise ConfigError(f"train.{name} is {getattr(train, name)}; it must be at least {least}")
     if data.batch < 1 or train.seed < 0:
@@ -97,9 +134,29 @@ def checked(config: Config) -> Config:
         ("weight_decay", 0, 1),
         ("clip", 0, math.inf),
         ("average", 0, 1),
+        ("min_delta", 0, math.inf),
+        ("max_loss", 0, math.inf),
     ):
         if not low <= getattr(train, name) <= high:
             raise ConfigError(f"train.{name} is {getattr(train, name)}; it must be from {low} to {high}")
+    if data.batch % (train.devices * train.nodes):
+        raise ConfigError(
+            f"data.batch {data.batch} does not split over train.devices {train.devices} × train.nodes {train.nodes}; "
+            f"choose a multiple of {train.devices * train.nodes}"
+        )
+    if train.patience and train.steps % train.validate_every:
+        raise ConfigError(
+            f"train.steps {train.steps} is no multiple of train.validate_every {train.validate_every}; with "
+            f"train.patience the last step must be validated, too"
+        )
+    if unknown := sorted(set(config.eval.levels) - set(LEVELS)):
+        raise ConfigError(f"eval.levels has {unknown[0]!r}; choose among {', '.join(LEVELS)}")
+    if config.eval.split not in ("validation", "test"):
+        raise ConfigError(f"eval.split is {config.eval.split!r}; it must be validation or test")
+    if config.eval.limit < 0 or config.eval.jobs < 1:
+        raise ConfigError(
+            f"eval.limit is {config.eval.limit} and eval.jobs {config.eval.jobs}; at least 0 and 1 are needed"
+        )
     if not 0 <= train.loss.jitter <= 1 or train.loss.refined_per_pair < 1:
         raise ConfigError("train.loss.jitter must be from 0 to 1, and train.loss.refined_per_pair at least 1")
     return config

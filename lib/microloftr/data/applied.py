@@ -12,7 +12,7 @@ from microloftr.data import appearance, changes
 from microloftr.data.drawn import Changes
 
 if TYPE_CHECKING:
-    from microloftr.data.pairs import PairParameters
+    from microloftr.data.parameters import PairParameters
 
 ToDevice = Callable[..., Tensor]
 Read = Callable[[np.ndarray, int, np.ndarray, np.ndarray, np.ndarray], Tensor]

@@ -1,6 +1,6 @@
 """The numbers of the changes of training pairs (changes.py): drawn from a second stream of the pair's generator.
 
-The stream is the one of pairs.py at another counter word, so that drawing it leaves every older number as it was.
+The stream is the one of parameters.py at another counter word, so that drawing it leaves every older number as it was.
 """
 
 from dataclasses import dataclass, fields

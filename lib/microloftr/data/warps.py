@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+MARGIN = 2.0  # micrograph pixels that stay free around both crops, so that resampling has neighbours
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,11 @@ def draw_geometry(
 
     wanted = (zoom[0] + (zoom[1] - zoom[0]) * u[:, 9]) / np.maximum(scale, 1.0)
     turn = _dihedral(np.floor(8 * u[:, 10]).astype(int))
-    margin = 2.0
     outline = _outline(homography, size) @ turn.transpose(0, 2, 1)
-    needed = ((outline.max(1) - outline.min(1)) / (micrograph - 1 - 2 * margin)).max(1) * 1.001
+    needed = ((outline.max(1) - outline.min(1)) / (micrograph - 1 - 2 * MARGIN)).max(1) * 1.001
     zoom_0 = np.maximum(wanted, needed)
     base = turn / zoom_0[:, None, None]
-    lowest, highest = feasible_region(homography, base, micrograph, margin, size)
+    lowest, highest = feasible_region(homography, base, micrograph, MARGIN, size)
 
     centre = (size - 1) / 2
     middle = _outline_centre(homography, size) @ base.transpose(0, 2, 1)

@@ -1,17 +1,27 @@
-"""Predict and score in one go: every matcher on the four levels, and on real pairs where a folder is given."""
+"""Predict and score in one go: every matcher on the four levels, and on the user's own pairs where they are given."""
 
 import argparse
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from microloftr.evaluation.matchers import DEFAULT_MATCHERS, get_matcher
+from microloftr.config.schema import load_config
+from microloftr.errors import ConfigError
+from microloftr.evaluation.matchers import get_matcher
 from microloftr.evaluation.predict import pairs_folder, predict, predictions_folder
-from microloftr.evaluation.protocols import LEVEL_NAMES, PairSource, fingerprint, get_protocol, real_folder
+from microloftr.evaluation.protocols import PairSource, fingerprint, get_protocol, real_folder
 from microloftr.evaluation.score import command_of, default_results, score
 from microloftr.evaluation.tables import detail, modalities, overview, real
+from microloftr.evaluation.tables_protocols import hpatches, landmarks
 from microloftr.results import commit
+
+TABLES = {  # of records that have tables of their own; made pairs have three
+    "evaluate_real": (real,),
+    "evaluate_hpatches": (hpatches,),
+    "evaluate_landmarks": (landmarks,),
+}
 
 
 def evaluate(
@@ -51,24 +61,45 @@ def evaluate(
     )
 
 
+def defaults(overrides: Sequence[str]) -> dict[str, Any]:
+    """What the flags are where they are not given, from the configuration's group eval."""
+    for override in overrides:
+        if not override.startswith(("eval.", "eval=")):
+            raise ConfigError(f"{override!r} is no setting of evaluate; write eval.KEY=VALUE or eval=PRESET")
+    chosen = asdict(load_config(overrides).eval)
+    lists = {name: ",".join(chosen.pop(name)) for name in ("matchers", "levels")}
+    return lists | {name: None if value in ("", 0) and value is not False else value for name, value in chosen.items()}
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m microloftr evaluate", description="Predict, score, print the table.")
-    parser.add_argument("--matchers", default=",".join(DEFAULT_MATCHERS), help="comma-separated names or paths")
-    parser.add_argument("--levels", default=",".join(LEVEL_NAMES), help="made levels; an empty text for none")
-    parser.add_argument("--split", default="validation", help="validation (for choosing) or test (final tables only)")
+    parser.add_argument("overrides", nargs="*", metavar="eval.KEY=VALUE", help="as the flags, or eval=PRESET")
+    parser.add_argument("--matchers", help="comma-separated names or paths")
+    parser.add_argument("--levels", help="made levels; an empty text for none")
+    parser.add_argument("--split", help="validation (for choosing) or test (final tables only)")
     parser.add_argument("--real", default=None, help="folder with pairs.json (else what MICROLOFTR_PAIRS names)")
+    parser.add_argument("--hpatches", default=None, metavar="FOLDER", help="folder of HPatches sequences")
+    parser.add_argument("--landmarks", default=None, metavar="PLACE", help="images with landmarks, or ANHIR's table")
+    parser.add_argument(
+        "--whole", nargs="?", const="bundled", default=None, metavar="SOURCE", help="whole micrographs, not crops"
+    )
     parser.add_argument("--limit", type=int, default=None, help="pairs per protocol: a quick look, nothing is written")
     parser.add_argument("--runs", type=Path, default=None, help="folder for predictions and CSV files (runs)")
     parser.add_argument("--results", type=Path, default=None, help="folder for the JSON files (results, or runs)")
     parser.add_argument("--force", action="store_true", help="predict again where files are there")
-    parser.add_argument("--jobs", type=int, default=1, help="processes that match side by side, of one thread each (1)")
+    parser.add_argument("--jobs", type=int, help="processes that match side by side, of one thread each (1)")
     parser.add_argument("--retime", action="store_true", help="measure the seconds again, where files are there")
-    options = parser.parse_args(argv)
+    parser.set_defaults(**defaults(parser.parse_known_intermixed_args(argv)[0].overrides))
+    options = parser.parse_intermixed_args(argv)
     matchers = options.matchers.split(",")
     names = [*filter(None, options.levels.split(",")), *filter(None, [real_folder(options.real)])]
+    others = {kind: place for kind in ("hpatches", "landmarks", "whole") if (place := getattr(options, kind))}
+    names += [f"{kind}:{place}" for kind, place in others.items()]
     store = None if options.limit is not None else pairs_folder()
     protocols = [get_protocol(name, options.split, options.limit, store) for name in names]
-    command = command_of("evaluate", matchers, options.split, any(not protocol.made for protocol in protocols))
+    more = [word for kind in others for word in (f"--{kind}", *["PLACE"] * (others[kind] != "bundled"))]
+    real_too = any(protocol.record == "evaluate_real" for protocol in protocols)
+    command = command_of("evaluate", matchers, options.split, real_too, more)
     with tempfile.TemporaryDirectory() as scratch:
         quick = options.limit is not None
         values = evaluate(
@@ -82,6 +113,6 @@ def main(argv: list[str] | None = None) -> int:
             retime=options.retime,
         )
     for record, contents in values.items():
-        for table in (real,) if record == "evaluate_real" else (detail, modalities, overview):
+        for table in TABLES.get(record, (detail, modalities, overview)):
             print(table({"values": contents, "commit": commit(), "split": options.split}), end="\n\n")
     return 0

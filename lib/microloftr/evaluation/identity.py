@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import microloftr
-from microloftr.evaluation.baselines import NO_RESIZE
+from microloftr.evaluation.baselines.common import NO_RESIZE
 
 PACKAGE = Path(microloftr.__file__).parent
 LIBRARIES = ("cv2", "numpy", "torch")  # whose versions decide as well

@@ -126,9 +126,9 @@ def median_correct(points_0: np.ndarray, points_1: np.ndarray, homography: np.nd
 def landmark_scores(estimated: np.ndarray | None, landmarks: np.ndarray, size_1: Size) -> dict[str, float]:
     """Scores of one pair with landmarks (K, 4) of x_0, y_0, x_1, y_1, as in ANHIR (Borovec et al. 2020).
 
-    `tre`: median distance of the landmarks after the transform, px; `rtre`: the same over the diagonal of image_1;
-    `initial`: median distance before it; `robustness`: share of the landmarks that came nearer. A pair without a
-    transform keeps its landmarks where they were and has robustness 0.
+    `tre`: median distance of the landmarks after the transform, px; `rtre`: the same over the diagonal of image_1,
+    `max_rtre` of the worst landmark; `initial`: median distance before it; `robustness`: share of the landmarks that
+    came nearer. A pair without a transform keeps its landmarks where they were and has robustness 0.
     """
     landmarks = np.asarray(landmarks, dtype=np.float64).reshape(-1, 4)
     if len(landmarks) == 0:
@@ -138,6 +138,7 @@ def landmark_scores(estimated: np.ndarray | None, landmarks: np.ndarray, size_1:
     return {
         "tre": float(np.median(after)),
         "rtre": float(np.median(after) / np.hypot(*size_1)),
+        "max_rtre": float(np.max(after) / np.hypot(*size_1)),
         "initial": float(np.median(before)),
         "robustness": float(np.mean(after < before)),
     }

@@ -221,7 +221,7 @@ def is_current(path: Path, header: dict[str, Any]) -> bool:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m microloftr predict", description="Run a matcher on pairs, write files.")
     parser.add_argument("--matcher", required=True, help="rootsift, micro, a .safetensors, package.module.Class …")
-    parser.add_argument("--pairs", required=True, help=f"{', '.join(LEVEL_NAMES)}, or a folder with pairs.json")
+    parser.add_argument("--pairs", required=True, help=f"{', '.join(LEVEL_NAMES)}, whole, a folder with pairs.json …")
     parser.add_argument("--split", default="validation", help="validation (for choosing) or test (final tables only)")
     parser.add_argument("--out", type=Path, default=None, help="folder for the files (runs/predictions)")
     parser.add_argument("--force", action="store_true", help="predict again where a file is there")

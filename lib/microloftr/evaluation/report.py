@@ -1,8 +1,8 @@
 """Results → tables in README and vault, and figures. `--check` says what is stale and writes nothing.
 
 A table stands between `<!--table:NAME-->` and `<!--/table-->`; NAME is evaluate (one line per matcher), evaluate_detail
-(everything that was measured), evaluate_modalities, evaluate_real, reliability or bench (see `tables`), or
-ablations_trained or ablations_inference (`ablation_tables`).
+(everything that was measured), evaluate_modalities, evaluate_real, reliability or bench (see `tables`), baselines
+(`tables_protocols`), or ablations_trained or ablations_inference (`ablation_tables`).
 """
 
 import argparse
@@ -21,8 +21,10 @@ from PIL.PngImagePlugin import PngInfo
 from microloftr.errors import MicroLoFTRError
 from microloftr.evaluation.ablation_tables import inference_table, trained_table
 from microloftr.evaluation.tables import bench, detail, modalities, overview, real, reliability
+from microloftr.evaluation.tables_protocols import baselines
 from microloftr.files import atomic_write, write_text
 from microloftr.results import read_result, results_folder
+from microloftr.training.sweep import sweep_table
 from microloftr.views.figures import figure_bytes
 from microloftr.views.score_figures import draw_scores
 
@@ -37,6 +39,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "evaluate_real": ("evaluate_real", real),
     "reliability": ("reliability", reliability),
     "bench": ("bench", bench),
+    "baselines": ("baselines", baselines),
+    "multirun": ("multirun", sweep_table),
     "ablations_trained": ("ablations", trained_table),
     "ablations_inference": ("ablations", inference_table),
 }

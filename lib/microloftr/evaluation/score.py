@@ -1,8 +1,8 @@
 """Step two of two: files of predictions and the truth → scores per pair (CSV) and their summary with intervals (JSON).
 
-One estimator for every matcher: `find_homography` (OpenCV's USAC_MAGSAC) at 2 px. Made pairs are judged by their mean
-corner error, real ones by the mean error over the overlap, with AUC@t, precision@t and the like only over pairs whose
-truth is good to t/2, and by landmarks where they have some.
+One estimator for every matcher: `find_homography` (OpenCV's USAC_MAGSAC) at 2 px; HPatches has its published one too.
+Made pairs are judged by their mean corner error, real ones by the mean error over the overlap, with AUC@t, precision@t
+and the like only over pairs whose truth is good to t/2, and by landmarks where they have some.
 """
 
 import argparse
@@ -13,9 +13,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from microloftr.errors import ParameterError
 from microloftr.evaluation import metrics
-from microloftr.evaluation.matchers import DEFAULT_MATCHERS, get_matcher, matcher_key
+from microloftr.evaluation.matchers import DEFAULT_MATCHERS, get_matcher, matcher_key, public_name
 from microloftr.evaluation.predict import (
     MATCH_CAP,
     describe,
@@ -32,6 +35,7 @@ from microloftr.evaluation.summary import (
     RESAMPLES,
     SEED,
     PairScore,
+    landmark_ranks,
     summarise_groups,
     summarise_modalities,
     summarise_protocol,
@@ -42,9 +46,29 @@ from microloftr.results import results_folder, write_result
 
 THRESHOLD = 2.0  # px, of the estimator
 ESTIMATOR = {"estimator": "OpenCV USAC_MAGSAC", "threshold_px": THRESHOLD, "match_cap": MATCH_CAP}
+ESTIMATORS = {"magsac": ESTIMATOR, "ransac": {"estimator": "OpenCV RANSAC", "threshold_px": 3.0, "match_cap": 1000}}
 
 
-def score_pairs(predictions: Predictions, protocol: PairSource, pairs_sha256: str | None = None) -> list[PairScore]:
+def transform_by(estimator: str, points_0: np.ndarray, points_1: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    """The homography (3, 3) or None by one of ESTIMATORS, and which matches agree with it (M,), most confident first.
+
+    ransac is what LoFTR's paper used on HPatches: OpenCV's first method with its defaults, of the best 1000 matches.
+    """
+    if estimator == "magsac":
+        return find_homography(points_0, points_1, THRESHOLD)
+    inliers, settings = np.zeros(len(points_0), dtype=bool), ESTIMATORS[estimator]
+    best = slice(settings["match_cap"])
+    if len(points_0) < 4:
+        return None, inliers
+    found, mask = cv2.findHomography(points_0[best], points_1[best], cv2.RANSAC, settings["threshold_px"])
+    if found is not None:
+        inliers[: len(mask)] = mask[:, 0] > 0
+    return found, inliers
+
+
+def score_pairs(
+    predictions: Predictions, protocol: PairSource, pairs_sha256: str | None = None, estimator: str = "magsac"
+) -> list[PairScore]:
     """Scores of one file of predictions, pair by pair, final and (where it has them) coarse points.
 
     Raises ParameterError where the predictions are of other pairs than the protocol now has.
@@ -57,11 +81,11 @@ def score_pairs(predictions: Predictions, protocol: PairSource, pairs_sha256: st
     for number, pair in enumerate(protocol):
         for stage in stages:
             points_0, points_1 = predictions.points(number, coarse=stage == "coarse")
-            found, inliers = find_homography(points_0, points_1, THRESHOLD)
+            found, inliers = transform_by(estimator, points_0, points_1)
             truth = pair.homography
             error = (
                 metrics.corner_error(found, truth, pair.size_0)
-                if protocol.made
+                if protocol.error == "corners"
                 else metrics.overlap_error(found, truth, pair.size_0, pair.size_1)
             )
             landmarks = {}
@@ -102,8 +126,9 @@ def score(
 ) -> dict[str, dict[str, Any]]:
     """Score every matcher on every protocol from the files in `predictions`.
 
-    Writes one CSV per protocol into `tables` and, where `results` is a folder, evaluate.json (made pairs; of another
-    split than validation evaluate_SPLIT.json) and evaluate_real.json. Returns the values of both by that name.
+    Writes one CSV per protocol into `tables` and, where `results` is a folder, one record per kind of protocol:
+    evaluate.json (made pairs), evaluate_real.json and the like; made pairs of another split than validation go to
+    evaluate_SPLIT.json. Returns the values of all of them by that name.
     """
     names = {matcher_key(name): name for name in matchers}
     if len(names) < len(matchers):
@@ -111,23 +136,33 @@ def score(
     values: dict[str, dict[str, Any]] = {}
     splits, made = {}, {}
     for protocol in protocols:
-        record = "evaluate_real" if not protocol.made else "evaluate"
+        record = protocol.record
         record += f"_{protocol.split}" if protocol.made and protocol.split != "validation" else ""
         pairs_sha256 = (fingerprints or {}).get(protocol.name) or fingerprint(protocol)
         scores: list[PairScore] = []
-        into = values.setdefault(record, {**ESTIMATOR, "resamples": RESAMPLES, "matchers": {}, "pairs_sha256": {}})
+        by_others: dict[str, list[PairScore]] = {estimator: [] for estimator in protocol.estimators[1:]}
+        first = {**ESTIMATORS[protocol.estimators[0]], "resamples": RESAMPLES, "matchers": {}, "pairs_sha256": {}}
+        into = values.setdefault(record, first)
         for key, name in names.items():
             file = load_predictions(predictions_path(predictions, name, protocol))
-            scores += score_pairs(file, protocol, pairs_sha256)
+            scores += score_pairs(file, protocol, pairs_sha256, protocol.estimators[0])
+            for estimator, others in by_others.items():
+                others += score_pairs(file, protocol, pairs_sha256, estimator)
             told = {k: file.header[k] for k in ("weights_sha256", "resize", "device", "threads", "commit")}
-            into["matchers"][key] = {"name": Path(name).name, **told}
+            into["matchers"][key] = {"name": public_name(name), **told}
         write_table(tables / f"{protocol.name}_{protocol.split}.csv", scores)
+        for estimator, others in by_others.items():
+            write_table(tables / f"{protocol.name}_{protocol.split}_{estimator}.csv", others)
+            told = {**ESTIMATORS[estimator], "groups": summarise_groups(others)}
+            into.setdefault("estimators", {})[estimator] = told
         into["pairs_sha256"][protocol.name] = pairs_sha256
         if protocol.made:
             into.setdefault("levels", {})[protocol.name] = summarise_protocol(scores)
             made.setdefault(record, []).extend(one for one in scores if one.stage == "final")
         else:
             into["groups"] = summarise_groups(scores)
+            if protocol.record == "evaluate_landmarks":
+                into["mean_rank"] = landmark_ranks(scores)
         splits[record] = protocol.split
     for record, scores in made.items():
         values[record]["modalities"] = summarise_modalities(scores)
@@ -170,20 +205,25 @@ def default_results(matchers: Sequence[str], limit: int | None = None) -> Path |
     return results_folder() if complete else results_folder().parent / "runs"
 
 
-def command_of(name: str, matchers: Sequence[str], split: str, real: bool) -> str:
-    """The command that a record tells: what differs from its defaults, and no path of this machine."""
+def command_of(name: str, matchers: Sequence[str], split: str, real: bool, more: Sequence[str] = ()) -> str:
+    """The command that a record tells: what differs from its defaults, and no path of this machine.
+
+    `more`: further words of it.
+    """
     words = ["python -m microloftr", name]
     if tuple(matchers) != DEFAULT_MATCHERS:
-        words += ["--matchers", ",".join(Path(matcher).name for matcher in matchers)]
+        words += ["--matchers", ",".join(map(public_name, matchers))]
     words += ["--split", split] if split != "validation" else []
     words += [("--real" if name == "evaluate" else "--pairs"), "FOLDER"] if real else []
-    return " ".join(words)
+    return " ".join([*words, *more])
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m microloftr score", description="Score files of predictions.")
     parser.add_argument("--matchers", default=",".join(DEFAULT_MATCHERS), help="names as given to predict")
-    parser.add_argument("--pairs", default=",".join(LEVEL_NAMES), help="levels, or folders with pairs.json")
+    parser.add_argument(
+        "--pairs", default=",".join(LEVEL_NAMES), help="levels, folders with pairs.json, hpatches:FOLDER …"
+    )
     parser.add_argument("--split", default="validation")
     parser.add_argument("--predictions", type=Path, default=None, help="folder that predict wrote (runs/predictions)")
     parser.add_argument("--tables", type=Path, default=None, help="folder for the CSV files (runs/scores)")

@@ -9,6 +9,7 @@ import numpy as np
 
 from microloftr.evaluation import metrics
 from microloftr.evaluation.matchers import matcher_key
+from microloftr.evaluation.metrics_landmarks import mean_ranks
 
 AUC_THRESHOLDS = (1, 3, 5, 10)  # px
 PRECISION_THRESHOLDS = (1, 3, 5)  # px
@@ -24,7 +25,8 @@ class PairScore:
     """What one matcher reached on one pair; `stage` is "final", or "coarse" for its points before refinement.
 
     error_px is infinite where there is no homography; precision_t are shares; median_correct_px is NaN without a
-    correct match; tre, rtre, initial_tre and robustness are NaN without landmarks, truth_tre is what the truth reaches.
+    correct match; tre, rtre, max_rtre, initial_tre and robustness are NaN without landmarks, truth_tre is what the
+    truth reaches.
     """
 
     matcher: str
@@ -47,6 +49,7 @@ class PairScore:
     initial_tre: float = math.nan
     robustness: float = math.nan
     truth_tre: float = math.nan
+    max_rtre: float = math.nan
 
 
 def summarise(scores: Sequence[PairScore]) -> dict[str, Any]:
@@ -98,6 +101,7 @@ def summarise(scores: Sequence[PairScore]) -> dict[str, Any]:
             "truth_tre": _number(np.median(column["truth_tre"][marked])),
             "mean_rtre": _number(column["rtre"][marked].mean()),
             "median_rtre": _number(np.median(column["rtre"][marked])),
+            "mean_max_rtre": _number(column["max_rtre"][marked].mean()),
             "robustness": _number(column["robustness"][marked].mean()),
         }
     return summary
@@ -121,6 +125,16 @@ def summarise_groups(scores: Sequence[PairScore]) -> dict[str, dict[str, dict[st
         groups[score.group].append(score)
     groups["all"] = [score for score in scores if score.group != PHOTOGRAPHS]
     return {group: summarise_protocol(members) for group, members in groups.items() if members}
+
+
+def landmark_ranks(scores: Sequence[PairScore]) -> dict[str, float]:
+    """ANHIR's mean rank of the median rTRE by matcher's key, among these matchers alone; 1 is the best."""
+    medians: dict[str, list[float]] = {}
+    for one in scores:
+        if one.stage == "final":
+            medians.setdefault(matcher_key(one.matcher), []).append(one.rtre)
+    ranks = mean_ranks(np.array(list(medians.values())))
+    return dict(zip(medians, np.round(ranks, 4).tolist(), strict=True))
 
 
 def summarise_modalities(scores: Sequence[PairScore]) -> dict[str, dict[str, dict[str, Any]]]:

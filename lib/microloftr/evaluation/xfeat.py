@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from microloftr.errors import WeightsError
-from microloftr.evaluation.baselines import NO_RESIZE, made_matches
+from microloftr.evaluation.baselines.common import NO_RESIZE, made_matches
 from microloftr.images import as_image
 from microloftr.matches import Matches
 

@@ -7,7 +7,6 @@ where that package is there and as .pt otherwise; `python -m microloftr train --
 
 import argparse
 import json
-import math
 import signal
 import sys
 import time
@@ -25,10 +24,12 @@ from microloftr.files import write_json
 from microloftr.model.loftr import LoFTR
 from microloftr.model.presets import as_dict
 from microloftr.training.feed import Feed
-from microloftr.training.packed import load_tensors, read_config, read_job, save_tensors
+from microloftr.training.packed import load_tensors, read_config, read_job, save_tensors, sweep_halves
 from microloftr.training.speed import describe, measure, show
 from microloftr.training.stepper import Stepper
+from microloftr.training.stopping import stopping_point
 from microloftr.training.validation import validate
+from microloftr.training.watch import Watch
 
 LOG_EVERY = 10  # steps; reading the losses waits for the device
 SAVE_SECONDS = 300
@@ -37,16 +38,18 @@ SAVE_SECONDS = 300
 def run(
     config: Config, atlases: tuple[Atlas, Atlas], model: LoFTR, folder: Path, recipe: dict, device: torch.device
 ) -> Path | None:
-    """Train to `train.steps` from the folder's checkpoint or from `model`; the path of the weights.
+    """Train to `train.steps`, or until `train.patience` is spent, from the folder's checkpoint or from `model`.
 
-    None where SIGTERM or Ctrl-C stopped it: the checkpoint is written, and the same call goes on.
+    Returns the path of the weights: the average, with patience the one that validated best. None where SIGTERM or
+    Ctrl-C stopped it: the checkpoint is written, and the same call goes on. Raises MicroLoFTRError, see `Watch`.
     """
-    train, checkpoint = config.train, folder / "checkpoint.pt"
-    stepper = Stepper(model, config, device)
+    train, checkpoint, watch = config.train, folder / "checkpoint.pt", Watch(config, str(folder))
+    stepper = Stepper(model, config, device, watch)
+    sweep_halves(folder)
     if checkpoint.is_file():
         stepper.load(load_tensors(checkpoint))
     stopped, before = _listen()
-    feed, parts = Feed(atlases[0], config, stepper.step, train.steps), []
+    feed, parts = Feed(atlases[0], config, stepper.step, stepper.step if _spent(stepper) else train.steps), []
     saved = logged = time.monotonic()
     batches = iter(feed)
     try:
@@ -57,17 +60,22 @@ def run(
             parts.append(result.parts)
             step, now = stepper.step, time.monotonic()
             if step % LOG_EVERY == 0 or step == train.steps:
+                watch.check()
                 row = _means(parts, step)
                 row["pairs_per_s"] = round(len(parts) * config.data.batch / max(time.monotonic() - logged, 1e-9), 2)
                 _log(folder, row)
                 _progress(row, train.steps, config.data.batch)
                 parts, logged = [], time.monotonic()
-            if step % train.validate_every == 0 or step == train.steps:
-                _log(folder, {"step": step, **validate(stepper.average.module, atlases[1], config)})
+            validated = step % train.validate_every == 0 or step == train.steps
+            if validated:
+                _judge(stepper, folder, validate(stepper.average.module, atlases[1], config))
                 logged = time.monotonic()
-            if step % train.validate_every == 0 or step == train.steps or stopped or now - saved > SAVE_SECONDS:
+            if validated or stopped or now - saved > SAVE_SECONDS:
+                watch.check()
                 save_tensors(stepper.state(), checkpoint)
                 saved = time.monotonic()
+            if validated and _spent(stepper):
+                break
             if stopped:
                 print(f"\nstopped at step {step}; the same command goes on from there", file=sys.stderr, flush=True)
                 return None
@@ -76,6 +84,10 @@ def run(
         for number, handler in before.items():
             signal.signal(number, handler)
     recipe = {**recipe, "steps": stepper.step, "pairs": stepper.step * config.data.batch, "device": describe(device)}
+    if train.patience:
+        best = load_tensors(folder / "best.pt")
+        stepper.average.load_state_dict(best["average"])
+        recipe["best_step"] = best["step"]
     return save_final(stepper.average.module, folder, recipe)
 
 
@@ -89,6 +101,22 @@ def save_final(model: LoFTR, folder: Path, recipe: dict) -> Path:
         save_tensors({"config": as_dict(model.config), "recipe": recipe, "tensors": tensors}, path)
         return path
     return save_weights(model, folder / "weights.safetensors", recipe)
+
+
+def _judge(stepper: Stepper, folder: Path, values: dict[str, float]) -> None:
+    """Log a validation, and keep the average as best.pt where it is the best so far."""
+    if stepper.watch is not None:
+        stepper.watch.check()
+    _log(folder, {"step": stepper.step, **values})
+    loss, stepper.judged = values["validation_loss"], [*stepper.judged, values["validation_loss"]]
+    if all(loss < other for other in stepper.judged[:-1]):
+        save_tensors({"step": stepper.step, "average": stepper.average.state_dict()}, folder / "best.pt")
+
+
+def _spent(stepper: Stepper) -> bool:
+    """Whether the run's patience is at its end."""
+    train, judged = stepper.config.train, stepper.judged
+    return bool(train.patience and judged) and stopping_point(judged, train.patience, train.min_delta).index is not None
 
 
 def _listen() -> tuple[list[int], dict[int, Any]]:
@@ -105,8 +133,6 @@ def _listen() -> tuple[list[int], dict[int, Any]]:
 
 def _means(parts: list[dict[str, Tensor]], step: int) -> dict[str, float]:
     row = {name: float(torch.stack([part[name] for part in parts]).mean()) for name in parts[0]}
-    if not math.isfinite(row["loss"]):
-        raise MicroLoFTRError(f"the loss is no number any more at step {step}; lower train.lr and go on")
     return {"step": step, **{name: round(value, 5) for name, value in row.items()}}
 
 
@@ -140,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
             print(show(values))
             return 0
         weights = run(config, atlases, model, path.parent, recipe, device)
-    except MicroLoFTRError as error:
+    except (MicroLoFTRError, OSError) as error:  # the latter where the log cannot be written
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     if weights is not None:

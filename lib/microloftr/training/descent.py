@@ -1,5 +1,7 @@
 """How the weights go down: optimizer, its rate, its clip and the average; Lightning and the core share all of it."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -40,10 +42,9 @@ def set_rate(optimizer: torch.optim.Optimizer, step: int, train: TrainConfig) ->
     return train.lr * share
 
 
-def clip(parameters: list[Tensor], limit: float) -> None:
-    """Scale gradients whose joint norm is above `limit` down to it; 0 leaves them as they are."""
-    if limit > 0:
-        nn.utils.clip_grad_norm_(parameters, limit)
+def clip(parameters: list[Tensor], limit: float) -> Tensor:
+    """Scale gradients whose joint norm is above `limit` down to it, 0 leaves them as they are; the norm of before."""
+    return nn.utils.clip_grad_norm_(parameters, limit or math.inf)
 
 
 def averaged(model: LoFTR, train: TrainConfig) -> AveragedModel:

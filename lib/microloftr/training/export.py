@@ -1,12 +1,12 @@
 """`train --export FOLDER` and `train --import FOLDER`: a run leaves for a machine with torch alone, and comes back."""
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
 from microloftr.config import Config
+from microloftr.config.plain import of_training
 from microloftr.data.atlas import Atlas
 from microloftr.errors import WeightsError
 from microloftr.files import atomic_write, write_text
@@ -47,7 +47,7 @@ def import_run(folder: Path) -> Path:
         save_weights(model, path, {**recipe, "steps": state["step"], "pairs": state["step"] * config.data.batch})
     else:
         raise WeightsError(f"{folder} has no weights yet; run: python -m microloftr.training.core {folder}/config.json")
-    write_text(home / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
+    write_text(home / "config.yaml", yaml.safe_dump(of_training(config), sort_keys=False))
     if (folder / "log.jsonl").is_file() and home.resolve() != folder.resolve():
         shutil.copyfile(folder / "log.jsonl", home / "log.jsonl")
     return path

@@ -9,12 +9,18 @@ import numpy as np
 
 from microloftr.config.plain import Config
 from microloftr.data.atlas import Atlas
-from microloftr.data.pairs import PairBatch, PairParameters, draw_parameters, render
+from microloftr.data.pairs import PairBatch, PairParameters, draw_parameters, make_pairs, render
 
 
 def indices_of(step: int, batch: int) -> np.ndarray:
     """Numbers of a step's pairs: batch·step … batch·(step + 1) − 1, so that pairs follow from seed and step alone."""
     return np.arange(step * batch, (step + 1) * batch)
+
+
+def batch_of(config: Config, atlas: Atlas, step: int) -> PairBatch:
+    """The pairs of a step: they follow from configuration, micrographs and the step's number, and nothing else."""
+    data = config.data
+    return make_pairs(atlas, data.mixture, config.train.seed, indices_of(step, data.batch), data.crop)
 
 
 class Feed:

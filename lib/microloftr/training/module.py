@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import lightning
 import torch
@@ -11,12 +12,12 @@ from torch.utils.data import DataLoader, IterableDataset
 from microloftr.config.plain import Config
 from microloftr.data.atlas import Atlas
 from microloftr.data.levels import LEVELS
-from microloftr.data.pairs import make_pairs
 from microloftr.model.loftr import LoFTR
-from microloftr.training.descent import laid_out, make_optimizer, rate, set_rate, step_generator
-from microloftr.training.feed import indices_of
+from microloftr.training.descent import clip, laid_out, make_optimizer, rate, set_rate, step_generator
+from microloftr.training.feed import batch_of
 from microloftr.training.step import pair_loss
-from microloftr.training.validation import validate_level
+from microloftr.training.validation import mean_loss, validate_level
+from microloftr.training.watch import Watch
 
 
 class _Steps(IterableDataset):
@@ -27,12 +28,23 @@ class _Steps(IterableDataset):
 
 
 class Training(lightning.LightningModule):
-    """Trains one model on pairs made from an atlas; step k sees the seed's pairs k·batch … (k+1)·batch − 1, always."""
+    """Trains one model on pairs made from an atlas; step k sees the seed's pairs k·batch … (k+1)·batch − 1, always.
 
-    def __init__(self, model: LoFTR, config: Config, atlas: Atlas, validation_atlas: Atlas) -> None:
+    Of several processes each makes all pairs of a step and learns from its share of them, an equal run of rows.
+    """
+
+    def __init__(
+        self, model: LoFTR, config: Config, atlas: Atlas, validation_atlas: Atlas, watch: Watch | None = None
+    ) -> None:
         super().__init__()
         self.model, self.config = laid_out(model), config
         self._atlases = (atlas, validation_atlas)  # in a tuple, for they are no modules and no state
+        self._watch, self._judged = watch or Watch(config, "RUN"), []
+
+    @property
+    def held_out(self) -> Atlas:
+        """The micrographs that are validated on."""
+        return self._atlases[1]
 
     def train_dataloader(self) -> DataLoader:
         """An endless counter; `train.steps` ends the run."""
@@ -43,22 +55,43 @@ class Training(lightning.LightningModule):
         return DataLoader(list(LEVELS), batch_size=None)
 
     def training_step(self, _: int) -> Tensor:
-        """Loss of the step's pairs."""
-        data, train = self.config.data, self.config.train
-        indices = indices_of(self.global_step, data.batch)
-        batch = make_pairs(self._atlases[0], data.mixture, train.seed, indices, data.crop)
-        generator = step_generator(train.seed, self.global_step, self.device)
+        """Loss of the step's pairs, or of this process's share of them."""
+        data, train, step, processes = self.config.data, self.config.train, self.global_step, self.trainer.world_size
+        batch = batch_of(self.config, self._atlases[0], step)
+        generator = step_generator(train.seed, step, self.device)
         autocast = torch.bfloat16 if train.precision == "bf16" else None
-        result = pair_loss(self.model, batch, train.loss, generator, autocast)
+        rows, rank = data.batch // processes, self.trainer.global_rank
+        share = slice(rank * rows, (rank + 1) * rows) if processes > 1 else slice(None)
+        result = pair_loss(self.model, batch, train.loss, generator, autocast, share)
+        self._watch.see(step, "loss", self.all_gather(result.loss.detach()).mean() if processes > 1 else result.loss)
         for name, value in result.parts.items():
-            self.log(name, value, prog_bar=name in ("coarse", "accuracy"), batch_size=data.batch)
+            shown = name in ("coarse", "accuracy")
+            self.log(name, value, prog_bar=shown, batch_size=data.batch, sync_dist=processes > 1)
         return result.loss
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
+        """The shared clip, whose norm is watched."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self._watch.see(self.global_step, "gradient", clip(parameters, self.config.train.clip))
+
+    def on_validation_start(self) -> None:
+        """Checkpoints follow a validation: broken weights must not become one."""
+        self._watch.check()
+        self._judged = []
 
     def validation_step(self, level: str) -> None:
         """Losses of fixed made pairs of one level, from the validation micrographs, at the training crop."""
         means = validate_level(self.model, self._atlases[1], self.config, level)
         self.log_dict({f"{level}/{name}": value for name, value in means.items()}, batch_size=1)
-        self.log("validation_loss", means["loss"], batch_size=1)
+        self._judged.append(float(means["loss"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """What stopping and the best checkpoint go by."""
+        self.log("validation_loss", mean_loss(self._judged))
+
+    def on_train_end(self) -> None:
+        """The last steps of a GPU's run may not have been looked at."""
+        self._watch.check()
 
     def configure_optimizers(self) -> dict:
         """The shared optimizer, and its rate as Lightning wants it."""

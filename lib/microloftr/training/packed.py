@@ -6,7 +6,7 @@ FOLDER/init.pt    the weights that training starts from
 """
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from microloftr.config.plain import Config, config_of
+from microloftr.config.plain import Config, config_of, of_training
 from microloftr.data.atlas import Atlas
 from microloftr.errors import ConfigError, WeightsError
 from microloftr.files import atomic_write, write_json
@@ -29,7 +29,7 @@ def write_job(folder: Path, config: Config, recipe: dict, atlases: tuple[Atlas, 
     for split, atlas in zip(SPLITS, atlases, strict=True):
         save_tensors(pack_atlas(atlas), folder / f"{split}.pt")
     save_tensors({name: value.detach().cpu() for name, value in model.state_dict().items()}, folder / "init.pt")
-    write_json(folder / "config.json", {"format": FORMAT, "config": asdict(config), "recipe": recipe})
+    write_json(folder / "config.json", {"format": FORMAT, "config": of_training(config), "recipe": recipe})
 
 
 def read_config(path: Path) -> tuple[Config, dict[str, Any]]:
@@ -61,9 +61,26 @@ def unpack_atlas(values: dict[str, Any], device: torch.device | str) -> Atlas:
 
 
 def save_tensors(values: dict[str, Any], path: Path) -> None:
-    """Tensors and plain values, written beside and renamed."""
-    with atomic_write(path) as temporary:
-        torch.save(values, temporary)
+    """Tensors and plain values, written beside and renamed.
+
+    Raises WeightsError where that fails, as on a full disk; the file of before is then as it was.
+    """
+    try:
+        with atomic_write(path) as temporary:
+            torch.save(values, temporary)
+    except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
+        reason = str(error).splitlines()[0].strip()
+        raise WeightsError(
+            f"{path} cannot be written ({reason}); what was there before is whole: make room, and the same command "
+            f"goes on from it"
+        ) from error
+
+
+def sweep_halves(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote left behind: .NAME.xxxx beside the checkpoints."""
+    for pattern in (".*.ckpt", ".*.pt", ".*.safetensors"):
+        for half in folder.glob(pattern):
+            half.unlink(missing_ok=True)
 
 
 def load_tensors(path: Path) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from typing import Any
 
 import yaml
 
+from microloftr.config.plain import of_training
 from microloftr.data.levels import LEVELS
 from microloftr.errors import ParameterError
 from microloftr.model.weights import recipe_of
 from microloftr.results import write_result
+from microloftr.training.packed import read_config
+from microloftr.training.stopping import stopping_point
 
 PARTS = ("loss", "coarse", "matchability", "heat", "offset", "accuracy")
 
@@ -20,8 +23,8 @@ PARTS = ("loss", "coarse", "matchability", "heat", "offset", "accuracy")
 def curves(folder: Path, every: int = 50) -> dict[str, Any]:
     """Means over `every` steps of the logged losses, and the validation of each level, of all parts of a run in order.
 
-    {"steps": […], "coarse": […], …, "validation": {level: {"steps": […], "accuracy": […], …}}}. Where a part was
-    resumed from an earlier checkpoint, the later rows count.
+    {"steps": […], "coarse": […], …, "validation": {level: {"steps": […], "accuracy": […], …}}}, and "pairs_per_s"
+    where the run noted it. Where a part was resumed from an earlier checkpoint, the later rows count.
     """
     rows: dict[tuple[str, int], dict[str, float]] = {}
     for values in _rows(folder):
@@ -32,7 +35,7 @@ def curves(folder: Path, every: int = 50) -> dict[str, Any]:
     for step, values in trained:
         blocks.setdefault(step // every, []).append(values)
     result: dict[str, Any] = {"steps": [(block + 1) * every for block in blocks]}
-    for name in PARTS:
+    for name in (*PARTS, "pairs_per_s"):
         if all(name in values for values in (block[0] for block in blocks.values())):
             result[name] = [round(sum(v[name] for v in block) / len(block), 4) for block in blocks.values()]
     checked = sorted((step + 1, values) for (kind, step), values in rows.items() if kind == "validation")
@@ -48,6 +51,44 @@ def curves(folder: Path, every: int = 50) -> dict[str, Any]:
         for level in LEVELS
     }
     return result
+
+
+def stop_of(values: dict[str, Any], patience: int, min_delta: float = 0.0) -> dict[str, Any] | None:
+    """Where the rule would have stopped a run, by its curves; None where it made no validation.
+
+    {"steps", "losses" (the mean of the levels, what training is judged by), "patience", "min_delta", "best_step",
+    "best", "stop_step" (None where it does not stop), "last_step", "last"}.
+    """
+    levels = [run for run in values["validation"].values() if run["steps"]]
+    if not levels:
+        return None
+    steps = levels[0]["steps"]
+    losses = [round(sum(at) / len(at), 4) for at in zip(*(run["loss"] for run in levels), strict=True)]
+    return {"steps": steps, "losses": losses, **stopped(steps, losses, patience, min_delta)}
+
+
+def stopped(steps: list[int], losses: list[float], patience: int, min_delta: float) -> dict[str, Any]:
+    """The same of validations at `steps` that gave `losses`, without these two."""
+    stop = stopping_point(losses, patience, min_delta)
+    return {
+        "patience": patience,
+        "min_delta": min_delta,
+        "best_step": steps[stop.best],
+        "best": losses[stop.best],
+        "stop_step": None if stop.index is None else steps[stop.index],
+        "last_step": steps[-1],
+        "last": losses[-1],
+    }
+
+
+def _about(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Configuration and recipe of a run, also of one of the core that is not done yet."""
+    weights = folder / "weights.safetensors"
+    recipe = recipe_of(weights) if weights.is_file() else None
+    if (folder / "config.yaml").is_file():
+        return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), recipe
+    config, begun = read_config(folder / "config.json")
+    return of_training(config), recipe or begun
 
 
 def _rows(folder: Path) -> Iterator[dict[str, float]]:
@@ -73,14 +114,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--name", default="training", help="name of the record")
     arguments = parser.parse_args(argv)
     values = curves(arguments.folder)
-    weights = arguments.folder / "weights.safetensors"
-    if weights.is_file():
-        values["recipe"] = recipe_of(weights)
-    config = yaml.safe_load((arguments.folder / "config.yaml").read_text(encoding="utf-8"))
+    config, recipe = _about(arguments.folder)
+    if recipe is not None:
+        values["recipe"] = recipe
     config["train"].pop("out", None)  # where things lay on somebody's disk is nobody's business
     config["data"]["folder"] = Path(config["data"].get("folder", "bundled")).name
     config["train"]["init"] = Path(config["train"]["init"]).name
-    values["config"] = config
+    values["config"] = {group: config[group] for group in ("model", "data", "train")}
     command = values.get("recipe", {}).get("command", "python -m microloftr train")
     path = write_result(
         arguments.name,

@@ -1,12 +1,13 @@
 """One training step's loss, from a batch of pairs to a scalar and what to log (torch only)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from microloftr.data.pairs import PairBatch
-from microloftr.geometry import cell_points
+from microloftr.geometry import cell_points, grid_size
 from microloftr.model.coarse_matching import CoarseMatches
 from microloftr.model.loftr import LoFTR
 from microloftr.model.presets import COARSE_STRIDE
@@ -40,10 +41,24 @@ def pair_loss(
     weights: LossWeights,
     generator: torch.Generator,
     autocast: torch.dtype | None = None,
+    share: slice = slice(None),
 ) -> StepResult:
-    """Forward pass over a batch of pairs, against its truth."""
+    """Forward pass over a batch of pairs, against its truth.
+
+    share: the pairs that count here, where several processes have a part of the batch each; which cells are refined is
+    drawn for the whole batch, so that a pair is taught the same in any part.
+    """
     truth = supervise(batch)
     device = batch.images_0.device
+    if model.refinement is not None:
+        height_1, width_1 = (grid_size(side, COARSE_STRIDE) for side in batch.images_1.shape[-2:])
+        cells = cells_to_refine(truth, width_1, height_1, weights.refined_per_pair, weights.jitter, generator)
+    if share != slice(None):
+        if model.refinement is not None:
+            first, last, _ = share.indices(len(batch))
+            own = (cells[0] >= first) & (cells[0] < last)
+            cells = cells[0][own] - first, cells[1][own], cells[2][own]
+        batch, truth = _part(batch, share), _part(truth, share)
     with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
         encoded = model.encode(*model.pyramids(batch.images_0, batch.images_1))
     scores = model.match_cells(encoded)
@@ -54,8 +69,6 @@ def pair_loss(
         parts["matchability"] = sum(matchability_loss(*side) for side in both) / 2
         loss = loss + weights.matchability * parts["matchability"]
     if model.refinement is not None:
-        height_1, width_1 = encoded.coarse_1.shape[-2:]
-        cells = cells_to_refine(truth, width_1, height_1, weights.refined_per_pair, weights.jitter, generator)
         matches = CoarseMatches(*cells, torch.ones(len(cells[0]), device=device))
         refined = model.refine(encoded, matches)
         target = (truth.points_1[cells[0], cells[1]] - cell_points(cells[2], width_1, COARSE_STRIDE)).float()
@@ -64,6 +77,12 @@ def pair_loss(
         loss = loss + weights.heat * parts["heat"] + weights.offset * parts["offset"]
     parts["accuracy"] = cell_accuracy(scores.log_confidence.detach(), truth)
     return StepResult(loss, {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}})
+
+
+def _part(values: Any, share: slice) -> Any:
+    """A dataclass of tensors (B, …) with some of its rows."""
+    taken = {field.name: getattr(values, field.name) for field in fields(values)}
+    return replace(values, **{name: value[share] for name, value in taken.items() if value is not None})
 
 
 def cell_accuracy(log_confidence: Tensor, truth: Truth) -> Tensor:

@@ -9,6 +9,7 @@ from microloftr.data.pairs import PairBatch
 from microloftr.model.loftr import LoFTR
 from microloftr.training.descent import averaged, clip, laid_out, make_optimizer, set_rate, step_generator
 from microloftr.training.step import StepResult, pair_loss
+from microloftr.training.watch import Watch
 
 COMPILED = ("backbone", "transformer", "fine_features")
 
@@ -16,11 +17,13 @@ COMPILED = ("backbone", "transformer", "fine_features")
 class Stepper:
     """A step in three parts: `forward` (loss), `backward` (gradients), `descend` (clip, optimizer, average)."""
 
-    def __init__(self, model: LoFTR, config: Config, device: torch.device) -> None:
+    def __init__(self, model: LoFTR, config: Config, device: torch.device, watch: Watch | None = None) -> None:
         if device.type == "cuda":  # float32 by the tensor cores
             torch.set_float32_matmul_precision("high")
             torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
         self.model, self.config, self.device, self.step = laid_out(model.to(device)).train(), config, device, 0
+        self.watch = watch
+        self.judged: list[float] = []  # validation losses so far
         self.average = averaged(self.model, config.train)
         self.optimizer = make_optimizer(self.model, config.train)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -34,7 +37,10 @@ class Stepper:
         train = self.config.train
         generator = step_generator(train.seed, self.step, self.device)
         autocast = torch.bfloat16 if train.precision == "bf16" else None
-        return pair_loss(self.model, batch, train.loss, generator, autocast)
+        result = pair_loss(self.model, batch, train.loss, generator, autocast)
+        if self.watch is not None:
+            self.watch.see(self.step, "loss", result.loss)
+        return result
 
     def backward(self, result: StepResult) -> None:
         """Gradients of the loss."""
@@ -43,7 +49,9 @@ class Stepper:
 
     def descend(self) -> None:
         """Clip the gradients, move the weights, take them into the average; the next step begins."""
-        clip(self.parameters, self.config.train.clip)
+        norm = clip(self.parameters, self.config.train.clip)
+        if self.watch is not None:
+            self.watch.see(self.step, "gradient", norm)
         set_rate(self.optimizer, self.step, self.config.train)
         self.optimizer.step()
         self.average.update_parameters(self.model)
@@ -56,6 +64,7 @@ class Stepper:
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "judged": self.judged,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -63,4 +72,4 @@ class Stepper:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        self.step, self.judged = state["step"], list(state.get("judged", []))

@@ -1,5 +1,7 @@
 """Losses of fixed made pairs of the four levels: what training is judged by while it runs."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,4 +40,9 @@ def validate(model: LoFTR, atlas: Atlas, config: Config) -> dict[str, float]:
         for name, value in validate_level(model, atlas, config, level).items()
     }
     model.train(was_training)
-    return values | {"validation_loss": sum(values[f"{level}/loss"] for level in LEVELS) / len(LEVELS)}
+    return values | {"validation_loss": mean_loss([values[f"{level}/loss"] for level in LEVELS])}
+
+
+def mean_loss(losses: Sequence[float]) -> float:
+    """The mean of the levels' losses, to float32: Lightning compares it so, and both ways must choose the same."""
+    return float(np.float32(sum(losses) / len(losses)))

@@ -28,11 +28,21 @@ from microloftr.registration.transform import Transform
 from microloftr.results import read_result, results_folder, write_result
 from microloftr.search import LEAST_AGREEING
 from microloftr.training.supervision import Truth, supervise
-from microloftr.views import change_figures, data_figures, diagrams, figures, model_figures, sheet, turns
+from microloftr.views import (
+    change_figures,
+    data_figures,
+    diagrams,
+    figures,
+    matcher_figures,
+    model_figures,
+    sheet,
+    turns,
+)
 from microloftr.views.case import Case, demo_case, parameters_of, shapes_of
 
 OUT = Path("docs_obsidian/attachments")
 LEVEL_INDEX = 2  # which fixed pair of each level is shown: the second of the stained sections
+WORKED = ("hard", "extreme")  # levels of the pairs that the Matcher is shown at work on
 TURNS, SHOWN_TURN = range(0, 360, 30), 150  # degrees
 TWO_STAINS = "brightfield_ihc_colon_fhl2_1"  # brown and blue: its channels differ to the eye
 SHAPES = "shapes"  # the record's name
@@ -109,6 +119,17 @@ def draw_levels(_: Material) -> Figure:
     return data_figures.draw_levels([fixed_pairs(name, limit=LEVEL_INDEX + 1) for name in LEVELS], LEVEL_INDEX)
 
 
+def draw_work(material: Material) -> Figure:
+    works = []
+    for level in WORKED:
+        pairs = fixed_pairs(level, limit=LEVEL_INDEX + 1)
+        images = (as_image(part[LEVEL_INDEX]).pixels for part in (pairs.images_0, pairs.images_1))
+        options = material.matcher.options
+        sides = (options.quick_side, options.search_side)
+        works.append(matcher_figures.worked(level, *images, material.matcher._all_points, sides))
+    return matcher_figures.draw_work(works)
+
+
 def draw_residuals(material: Material) -> Figure | None:
     matches, transform = material.matched
     return figures.draw_residuals(material.case.image_0, matches, transform) if transform else None
@@ -144,6 +165,7 @@ DRAWN: dict[str, Callable[[Material], Figure | None]] = {
     "matches": lambda m: figures.draw_matches(m.case.image_0, m.case.image_1, *m.matched),
     "turns": draw_turns,
     "residuals": draw_residuals,
+    "matcher_at_work": draw_work,
     "parameters": lambda m: data_figures.draw_parameters(parameters_of(m.model)),
 }
 

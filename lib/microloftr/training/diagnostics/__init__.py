@@ -1,0 +1,1 @@
+"""Checks of the training recipe: each a function that returns numbers."""
