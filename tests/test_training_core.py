@@ -39,7 +39,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(source, tmp_path_factory):
-    return overrides(source, tmp_path_factory.mktemp("runs"), "train.steps=4", "train.run=x", "train.average=0.5")
+    return overrides(source, tmp_path_factory.mktemp("runs"), "train.steps=4", "train.run=x", "train.average=0.9")
 
 
 def exported(folder: Path, options: list[str]) -> Path:

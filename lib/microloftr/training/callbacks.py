@@ -9,12 +9,13 @@ import numpy as np
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
     TQDMProgressBar,
+    WeightAveraging,
 )
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from microloftr.config.plain import Config
 from microloftr.data.pairs import PairBatch, make_pairs
@@ -30,7 +31,8 @@ METRIC = "validation_loss"
 def callbacks_for(config: Config, folder: Path, progress: bool) -> list[Callback]:
     """All that a run has, in Lightning's order: what judges comes before what saves."""
     train = config.train
-    found: list[Callback] = [EMAWeightAveraging(decay=train.average), LearningRateMonitor()]
+    average = WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(train.average))  # rounds as the core's, see `averaged`
+    found: list[Callback] = [average, LearningRateMonitor()]
     if progress and shown():
         found.append(Bar())
     if train.patience:

@@ -53,6 +53,7 @@ def pair_loss(
     if model.refinement is not None:
         height_1, width_1 = (grid_size(side, COARSE_STRIDE) for side in batch.images_1.shape[-2:])
         cells = cells_to_refine(truth, width_1, height_1, weights.refined_per_pair, weights.jitter, generator)
+    whole = truth
     if share != slice(None):
         if model.refinement is not None:
             first, last, _ = share.indices(len(batch))
@@ -62,11 +63,12 @@ def pair_loss(
     with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
         encoded = model.encode(*model.pyramids(batch.images_0, batch.images_1))
     scores = model.match_cells(encoded)
-    parts = {"coarse": coarse_loss(scores.log_confidence, truth.cells_1)}
+    parts = {"coarse": coarse_loss(scores.log_confidence, truth.cells_1) * _counted(whole.cells_1 >= 0, share)}
     loss = weights.coarse * parts["coarse"]
     if scores.matchability_0 is not None:
         both = (scores.matchability_0, truth.unmatchable_0), (scores.matchability_1, truth.unmatchable_1)
-        parts["matchability"] = sum(matchability_loss(*side) for side in both) / 2
+        sides = _counted(whole.unmatchable_0, share), _counted(whole.unmatchable_1, share)
+        parts["matchability"] = sum(matchability_loss(*s) * counted for s, counted in zip(both, sides, strict=True)) / 2
         loss = loss + weights.matchability * parts["matchability"]
     if model.refinement is not None:
         matches = CoarseMatches(*cells, torch.ones(len(cells[0]), device=device))
@@ -77,6 +79,18 @@ def pair_loss(
         loss = loss + weights.heat * parts["heat"] + weights.offset * parts["offset"]
     parts["accuracy"] = cell_accuracy(scores.log_confidence.detach(), truth)
     return StepResult(loss, {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}})
+
+
+def _counted(chosen: Tensor, share: slice) -> float:
+    """What a share's mean over its pairs counts in the mean of all shares' means, that this is the mean over all pairs.
+
+    Losses are means over the pairs that have any cell `chosen` (B, L), and one share may have more of these.
+    """
+    if share == slice(None):
+        return 1.0
+    has = chosen.any(1)
+    own = has[share]
+    return float(own.sum() / has.sum().clamp(min=1) * len(has) / len(own))
 
 
 def _part(values: Any, share: slice) -> Any:
