@@ -113,9 +113,7 @@ def test_a_failed_save_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(
-        WeightsError, match=r"last.ckpt cannot be written \(disk full\); what was there"
-    ):
+    with pytest.raises(WeightsError, match=r"last.ckpt cannot be written \(disk full\); what was there"):
         io.save_checkpoint({"step": 2}, path)
     assert io.load_checkpoint(path)["step"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
