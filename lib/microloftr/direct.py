@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microloftr.alignment import Points
-from microloftr.guided import moved, shown_by, warped_onto
+from microloftr.guided import LEAST_POINTS, moved, shown_by, warped_onto
 
 STEPS = 5
 STILL = 0.01  # pixels; a step below it is the last
@@ -29,7 +29,6 @@ POINT_SHARE = 1 / 9  # points every 8 pixels with windows of 21 and more: about 
 LEAST_SPREAD = 0.1  # pixels; points are never trusted more
 SHEAR, PERSPECTIVE = 0.015, 0.02  # spread of what micrographs do beyond a similarity; the latter over half an image
 FAR = 4.0  # pixels; what lies farther from the homography is no noise of it
-LEAST_POINTS = 12
 NEIGHBOUR = 32  # pixels: windows of points so far from each other show different pixels
 BLOCK = 16  # pixels; noise does not reach so far, what the tone curve got wrong does
 
@@ -44,7 +43,10 @@ def aligned(
     template, (frame, half) = _blurred(pixels_0), _centred(pixels_0.shape)
     homography = first / first[2, 2]
     for _ in range(STEPS):
-        step = _step(template, pixels_1, homography, points_0, points_1, frame, half)
+        try:
+            step = _step(template, pixels_1, homography, points_0, points_1, frame, half)
+        except np.linalg.LinAlgError:  # a homography that cannot be turned round, or points all in one place
+            return None
         if step is None:
             return None
         homography = homography @ np.linalg.inv(frame) @ (np.eye(3) + _as_matrix(step)) @ frame

@@ -17,7 +17,7 @@ SURE = 24  # matches that agree: such a hypothesis is tried at once, before the 
 CERTAIN = 0.15  # support, as the images are, that ends the search at once; a grid shifted by a mesh has had 0.08
 ENOUGH = 0.2  # support in the noisy look, where every form is tried, that ends the search after this round
 SUPPORTED = 0.06  # least support of a transform in the noisy look; unrelated images stay below 0.04
-CLEAR = 2.5  # times as many agreeing matches as in any other turn speak for a transform; unrelated images reach 1.4
+CLEAR = 2.5  # times as many agreeing matches as in any other turn speak for a transform
 WEAK = 0.02  # least support of a transform that such a vote speaks for
 TRIED = (1, 3, 1)  # hypotheses of each round of the search that are tried closely, the most agreed on first
 
