@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from microloftr.data.atlas import Atlas
-from microloftr.data.pairs import make_pairs
+from microloftr.data.pairs import PairBatch, make_pairs
 from microloftr.errors import ParameterError
 from microloftr.model.coarse_matching import CoarseMatches, select
 from microloftr.model.loftr import LoFTR
@@ -57,6 +57,7 @@ class Seen:
     found: CoarseMatches
     width: int  # coarse cells along a side of either crop
     micrograph: np.ndarray  # (B,) index into the atlas
+    pairs: PairBatch
 
     def target(self, cells: CoarseMatches) -> Tensor:
         """Where the truth lies from chosen cells (M, 2) px."""
@@ -79,6 +80,9 @@ class FineStage(nn.Module):
         return self.refinement(fine_0, fine_1, encoded.coarse_0, encoded.coarse_1, cells)
 
 
+Loss = Callable[[FineStage, Seen, torch.Generator], Tensor]  # of one stage and batch; the generator draws its cells
+
+
 @torch.no_grad()
 def seen(model: LoFTR, atlas: Atlas, seed: int, indices: np.ndarray, crop: int, threshold: float) -> Seen:
     """Pairs `indices` of a seed, through all of the model but its fine stage."""
@@ -88,7 +92,7 @@ def seen(model: LoFTR, atlas: Atlas, seed: int, indices: np.ndarray, crop: int, 
     encoded = Encoded(pyramid_0, pyramid_1, coarse_0, coarse_1, None, None)
     shape = tuple(coarse_1.shape[-2:])
     found = select(model.match_cells(encoded).log_confidence, shape, shape, threshold)
-    return Seen(encoded, supervise(batch), found, shape[1], batch.micrograph.numpy())
+    return Seen(encoded, supervise(batch), found, shape[1], batch.micrograph.numpy(), batch)
 
 
 def choose(rule: str, batch: Seen, weights: LossWeights, generator: torch.Generator) -> CoarseMatches:
@@ -116,27 +120,45 @@ def choose(rule: str, batch: Seen, weights: LossWeights, generator: torch.Genera
 
 
 def train_stages(
-    model: LoFTR, starts: Mapping[str, FineStage], atlas: Atlas, schedule: Schedule, progress: Callable = iter
+    model: LoFTR,
+    starts: Mapping[str, FineStage],
+    atlas: Atlas,
+    schedule: Schedule,
+    progress: Callable = iter,
+    losses: Mapping[str, Loss] | None = None,
 ) -> dict[str, FineStage]:
-    """A copy of `starts[rule]` trained by each rule, on the same pairs; `progress` wraps the steps, as tqdm does."""
-    stages = {rule: copy.deepcopy(stage).train() for rule, stage in starts.items()}
-    optimizers = {rule: torch.optim.AdamW(stage.parameters(), schedule.rate) for rule, stage in stages.items()}
-    generators = {rule: torch.Generator().manual_seed(schedule.seed) for rule in stages}
-    weights = schedule.weights
+    """A trained copy of every stage of `starts`, on the same pairs; `progress` wraps the steps, as tqdm does.
+
+    `losses`: what each lowers; without it each name is a rule of RULES, whose cells micro's fine loss is taken of.
+    """
+    losses = losses or {rule: fine_loss(rule, schedule.weights) for rule in starts}
+    stages = {name: copy.deepcopy(stage).train() for name, stage in starts.items()}
+    optimizers = {name: torch.optim.AdamW(stage.parameters(), schedule.rate) for name, stage in stages.items()}
+    generators = {name: torch.Generator().manual_seed(schedule.seed) for name in stages}
     for step, batch in enumerate(progress(_batches(model, atlas, schedule))):
-        for rule, stage in stages.items():
-            cells = choose(rule, batch, weights, generators[rule])
-            refined, target = stage(batch.encoded, cells), batch.target(cells)
-            count = len(batch.micrograph)
-            loss = weights.heat * heat_loss(refined.log_heat, target, cells.batch_index, count)
-            loss = loss + weights.offset * offset_loss(refined.offset, target, refined.peak, cells.batch_index, count)
-            optimizer = optimizers[rule]
+        for name, stage in stages.items():
+            loss = losses[name](stage, batch, generators[name])
+            optimizer = optimizers[name]
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(stage.parameters(), schedule.clip)
             optimizer.param_groups[0]["lr"] = schedule.rate * 0.5 * (1 + np.cos(np.pi * step / schedule.steps))
             optimizer.step()
-    return {rule: stage.eval() for rule, stage in stages.items()}
+    return {name: stage.eval() for name, stage in stages.items()}
+
+
+def fine_loss(rule: str, weights: LossWeights) -> Loss:
+    """micro's fine loss of the cells that a rule of RULES chooses."""
+
+    def loss(stage: FineStage, batch: Seen, generator: torch.Generator) -> Tensor:
+        cells = choose(rule, batch, weights, generator)
+        refined, target, count = stage(batch.encoded, cells), batch.target(cells), len(batch.micrograph)
+        heat = heat_loss(refined.log_heat, target, cells.batch_index, count)
+        return weights.heat * heat + weights.offset * offset_loss(
+            refined.offset, target, refined.peak, cells.batch_index, count
+        )
+
+    return loss
 
 
 def _batches(model: LoFTR, atlas: Atlas, schedule: Schedule) -> Iterator[Seen]:
