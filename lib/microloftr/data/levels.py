@@ -147,4 +147,7 @@ MIXTURES: dict[str, Mixture] = {
     "train-near": _each(TRAINING, warp=lambda range_: replace(range_, rotation=12, rotation_half=12, scale=(0.9, 1.1))),
     "everything": _each(TRAINING, warp=lambda range_: replace(range_, rotation=180, rotation_half=None)),
     **{name: ((1.0, level),) for name, level in LEVELS.items()},
+    # To look at one thing alone: easy pairs that are shifted only, or turned and enlarged as well.
+    "shifted": ((1.0, replace(EASY, warp=WarpRange(0, (1, 1), (0.45, 0.95), shear=0, perspective=0))),),
+    "turned": ((1.0, replace(EASY, warp=WarpRange(35, (0.8, 1.25), (0.45, 0.95)))),),
 }

@@ -46,6 +46,7 @@ class Schedule:
     clip: float = 1.0
     seed: int = 0
     weights: LossWeights = field(default_factory=LossWeights)
+    precision: str = "32"  # or bf16, half the time where the processor knows it
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def train_stages(
     generators = {name: torch.Generator().manual_seed(schedule.seed) for name in stages}
     for step, batch in enumerate(progress(_batches(model, atlas, schedule))):
         for name, stage in stages.items():
-            loss = losses[name](stage, batch, generators[name])
+            with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16"):
+                loss = losses[name](stage, batch, generators[name])
             optimizer = optimizers[name]
             optimizer.zero_grad()
             loss.backward()

@@ -44,7 +44,9 @@ def fine_features(config: ModelConfig) -> nn.Module | None:
     """Coarse map and pyramid → fine map; None where there is no refinement."""
     if not config.window:
         return None
-    return FinestMap() if config.backbone == "resnet_fpn" else FineFeatures(config.dim, config.fine_dim)
+    return (
+        FinestMap() if config.backbone == "resnet_fpn" else FineFeatures(config.dim, config.fine_dim, config.upsampling)
+    )
 
 
 def refinement(config: ModelConfig) -> nn.Module | None:

@@ -25,7 +25,7 @@ class ModelConfig:
 
     preset: str = "micro"
     backbone: str = "micro"  # micro: convolutional pyramid; one_conv: a single convolution; resnet_fpn: published
-    upsampling: str = "exact"  # of resnet_fpn; align_corners: published, drifts
+    upsampling: str = "exact"  # of the pyramid on its way to 1/2; align_corners: published, drifts
     dim: int = 128  # C, channels of a coarse cell
     heads: int = 4
     layers: int = 3  # N_c, each one self- and one cross-attention

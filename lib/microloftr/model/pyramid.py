@@ -28,3 +28,11 @@ def upsample(images: Tensor, height: int, width: int) -> Tensor:
     if missing_y or missing_x:
         exact = F.pad(exact, (0, missing_x, 0, missing_y), mode="replicate")
     return exact[..., :height, :width]
+
+
+def align_corners(maps: Tensor, height: int, width: int) -> Tensor:
+    """Maps (B, C, h, w) enlarged twice as published: output i reads input i(n−1)/(2n−1), up to half a cell too low."""
+    return F.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=True)[..., :height, :width]
+
+
+UPSAMPLING = {"exact": upsample, "align_corners": align_corners}

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from microloftr.model.backbone import Conv
 from microloftr.model.coarse_matching import CoarseMatches
 from microloftr.model.presets import FINE_STRIDE
-from microloftr.model.pyramid import Pyramid, upsample
+from microloftr.model.pyramid import UPSAMPLING, Pyramid
 from microloftr.model.tokens import precise
 from microloftr.model.windows import OUTSIDE, Refined, fine_cells, gather_windows
 
@@ -22,8 +22,9 @@ from microloftr.model.windows import OUTSIDE, Refined, fine_cells, gather_window
 class FineFeatures(nn.Module):
     """Coarse features after the transformer, brought to 1/2 with the pyramid's finer maps: (B, F, H/2, W/2)."""
 
-    def __init__(self, coarse_dim: int, fine_dim: int, middle: int = 48) -> None:
+    def __init__(self, coarse_dim: int, fine_dim: int, upsampling: str = "exact", middle: int = 48) -> None:
         super().__init__()
+        self.upsample = UPSAMPLING[upsampling]
         self.top = nn.Conv2d(coarse_dim, middle, 1)
         self.lateral_quarter = nn.Conv2d(24, middle, 1)
         self.mix_quarter = Conv(middle, middle)
@@ -33,9 +34,9 @@ class FineFeatures(nn.Module):
 
     def forward(self, coarse: Tensor, pyramid: Pyramid) -> Tensor:
         """Coarse map (B, C, h, w) and the pyramid it came from → fine map (B, F, ceil(H/2), ceil(W/2))."""
-        quarter = self.lateral_quarter(pyramid.quarter) + upsample(self.top(coarse), *pyramid.quarter.shape[-2:])
+        quarter = self.lateral_quarter(pyramid.quarter) + self.upsample(self.top(coarse), *pyramid.quarter.shape[-2:])
         quarter = self.mix_quarter(quarter.relu())
-        half = self.lateral_half(pyramid.half) + upsample(self.down(quarter), *pyramid.half.shape[-2:])
+        half = self.lateral_half(pyramid.half) + self.upsample(self.down(quarter), *pyramid.half.shape[-2:])
         return self.mix_half(half.relu())
 
 

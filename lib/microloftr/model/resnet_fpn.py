@@ -1,23 +1,14 @@
 """The published backbone: a ResNet down to 1/8 and a feature pyramid back up to 1/2 (LoFTR §3.1; Lin et al. 2017).
 
 The coarse map leaves before the way up, the fine map at its end. Every kernel is odd and padded by k//2, so cell j of
-stride s sits on pixel s·j; what moves the fine map off its place is the enlarging (`align_corners` below).
+stride s sits on pixel s·j; what moves the fine map off its place is the enlarging (`pyramid.align_corners`).
 """
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from microloftr.model.pyramid import Pyramid, upsample
+from microloftr.model.pyramid import UPSAMPLING, Pyramid
 
 DIMS = (128, 196, 256)  # channels at 1/2, 1/4 and 1/8
-
-
-def align_corners(maps: Tensor, height: int, width: int) -> Tensor:
-    """Maps (B, C, h, w) enlarged twice as published: output i reads input i(n−1)/(2n−1), up to half a cell too low."""
-    return F.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=True)[..., :height, :width]
-
-
-UPSAMPLING = {"exact": upsample, "align_corners": align_corners}
 
 
 class Block(nn.Module):
