@@ -367,6 +367,24 @@ except ConfigError as error:
     print(f" 92 channels, 8 heads: {error}")
 
 # %% [markdown]
+# Does the width matter? The published fine stage was trained with each width on the frozen coarse part of `micro`, on
+# the same pairs, from a fresh start; beside it micro's own heat with three readings. All are judged on the same matches
+# (`python -m microloftr architecture --only fine`):
+
+# %%
+from IPython.display import Markdown, display
+
+from microloftr.evaluation.architecture_tables import fine_table
+from microloftr.results import read_result
+
+architecture = read_result("architecture")
+stages, trained_on = architecture["values"]["fine"], architecture["values"]["fine"]["trained_pairs"]
+print(f"{trained_on} pairs of 128 × 128, {stages['per_pair']} windows of each; {stages['matches']} matches judged")
+display(Markdown(fine_table(architecture)))
+of_width = next(iter(stages["seeds"].values()))
+assert of_width["64-4"]["parameters"] < of_width["92-4"]["parameters"] < of_width["128-8"]["parameters"]
+
+# %% [markdown]
 # ## The answer
 
 # %%
@@ -409,5 +427,30 @@ answer(
         "slopes": {name: round(slopes[reading], 4) for name, reading in spoken.items()},
         "medians": {name: round(medians[reading], 4) for name, reading in spoken.items()},
         "pairs": len(cases),
+    },
+)
+
+# %%
+asked, milliseconds = of_width["92-4"]["own"], architecture["values"]["times"]["fine"]
+others = ("64-4", "96-8", "128-8")
+differences = {f"by_{key.partition('-')[0]}": of_width[key]["own"]["difference"] for key in others}
+verdicts = {f"said_{key.partition('-')[0]}": of_width[key]["own"]["verdict"] for key in others}
+answer(
+    "Q12",
+    "It runs: 92 / 4 = 23 channels a head, which linear and full attention allow (a rotary encoding would not, and 92 "
+    "with 8 heads is refused). On a frozen coarse part, after {trained_on} pairs, the median error of what is found in "
+    "its own cell is {value:.2f} px ({low:.2f} to {high:.2f}); 64/4 differs by {by_64:+.2f} px ({said_64}), 96/8 by "
+    "{by_96:+.2f} ({said_96}), 128/8 by {by_128:+.2f} ({said_128}). A thousand windows take {ms_92:.0f} ms, "
+    "with 64/4 {ms_64:.0f}, 96/8 {ms_96:.0f}, 128/8 {ms_128:.0f}.",
+    value=asked["value"],
+    unit="px",
+    interval=(asked["low"], asked["high"]),
+    n=stages["own_matches"],
+    more={
+        "trained_on": trained_on,
+        **differences,
+        **verdicts,
+        **{f"ms_{key.partition('-')[0]}": milliseconds[key] for key in ("92-4", *others)},
+        "parameters": {key: of_width[key]["parameters"] for key in ("92-4", *others)},
     },
 )

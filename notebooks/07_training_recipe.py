@@ -246,7 +246,7 @@ charts = {}
 for name, model in models.items():
     for mode in ("eval", "train"):
         charts[f"{name}, {mode}"] = chart = dependencies(model.train(mode == "train"), tiny)
-        print(f"{name + ', ' + mode:16} other images at most {chart.leak:.1e}, own images at least {chart.least:.2g}")
+        print(f"{name + ', ' + mode:16} other images at most {chart.leak:.3g}, own images at least {chart.least:.3g}")
         assert chart.holds() == (name != "loftr" or mode == "eval")
     model.eval()
 
@@ -370,6 +370,8 @@ answer(
         "dead": large["dead"],
     },
 )
+
+# %%
 answer(
     "Q19",
     "The temperature decides, the bias matters little: {steps} steps without a temperature end at "
@@ -401,6 +403,8 @@ answer(
         "best_bias": round(least, 2),
     },
 )
+
+# %%
 answer(
     "Q20",
     "Real images beat both: after {steps} steps one_conv pays {value:.2f} nats on held-out pairs, with images of zeros "
@@ -418,6 +422,8 @@ answer(
         "live_shuffled": round(live["shuffled"].total[-1], 3),
     },
 )
+
+# %%
 learnt = recipe["overfit"]
 answer(
     "Q21",
@@ -439,6 +445,8 @@ answer(
         "one_conv_steps": learnt["one_conv"]["step"][-1],
     },
 )
+
+# %%
 ours = [charts[f"{name}, {mode}"] for name in ("micro", "one_conv") for mode in ("eval", "train")]
 answer(
     "Q23",
@@ -455,6 +463,8 @@ answer(
         "loftr": float(f"{charts['loftr, train'].leak:.2g}"),
     },
 )
+
+# %%
 answer(
     "Q24",
     "one_conv, one convolution to 1/8 and a linear layer, is trained by the command of micro; two runs from one seed "

@@ -16,6 +16,7 @@ overrides = [
     "model=one_conv",
     "data.mixture=easy",
     "data.crop=96",
+    "data.batch=8",
     "train.init=none",
     "train.steps=40",
     "train.lr=3e-3",
@@ -166,6 +167,42 @@ from microloftr.views.training_figures import draw_stopping
 show(draw_stopping(few), "png")
 
 # %% [markdown]
+# ## The same run, three ways
+#
+# A run of a few steps is made three times: by the command, in this notebook, and in a notebook of two cells that
+# papermill is given the overrides for. The first and the last are processes of their own, which start here and work
+# while the next section does.
+
+# %%
+import json
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+from microloftr.training.small_run import few_micrographs
+
+two = few_micrographs(work / "two", 2, 1)
+tiny = ["model=one_conv", f"data.folder={two}", "data.crop=64", "data.batch=4", "train.init=none", "train.steps=8",
+        "train.warmup=2", "train.decay=1", "train.precision=32", "train.validate_every=2", "train.validation_pairs=2",
+        "train.patience=2", "train.min_delta=50"]  # fmt: skip
+ways = {way: [*tiny, f"train.out={work}", f"train.run={way}"] for way in ("command", "notebook", "papermill")}
+parameters = new_code_cell("overrides = []")
+parameters.metadata["tags"] = ["parameters"]
+body = "from microloftr.config import load_config\nfrom microloftr.training.run import train\n"
+body += "train(load_config(overrides), progress=False, overrides=overrides)"
+kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+two_cells = new_notebook(cells=[parameters, new_code_cell(body)], metadata={"kernelspec": kernel})
+nbformat.write(two_cells, work / "two_cells.ipynb")
+
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+given = ["-k", "python3", "-y", json.dumps({"overrides": ways["papermill"]})]
+lines = {
+    "command": ["-m", "microloftr", "train", "--quiet", *ways["command"]],
+    "papermill": ["-m", "papermill", str(work / "two_cells.ipynb"), str(work / "made.ipynb"), *given],
+}
+started = {way: subprocess.Popen([sys.executable, *line], **quiet) for way, line in lines.items()}
+
+# %% [markdown]
 # ## A run here
 #
 # One schema, one way in: `load_config` takes what the command line takes, checks every key and its type, and gives a
@@ -174,7 +211,6 @@ show(draw_stopping(few), "png")
 # %%
 from microloftr.config import load_config
 from microloftr.errors import ConfigError
-from microloftr.training.small_run import few_micrographs
 
 mine = [*overrides, f"train.out={work}", "train.run=here"]
 if load_config(overrides).data.folder == "bundled":
@@ -215,42 +251,15 @@ if moving.is_file():  # train.draw_every=0 draws none
     show_bytes(moving.read_bytes(), "webp")
 
 # %% [markdown]
-# ## The same run, three ways
+# ## Are the three the same?
 #
-# A run of a few steps is made three times: by the command, in this notebook, and in a notebook of two cells that
-# papermill is given the overrides for. None of its validations gains `train.min_delta`, so that Lightning stops it
-# early, too.
+# The third is made here. None of its validations gains `train.min_delta`, so that Lightning stops it early, too.
 
 # %%
-import json
-
-import nbformat
-from nbformat.v4 import new_code_cell, new_notebook
-
 from microloftr.evaluation.identity import weights_sha256
 from microloftr.matching import Matcher
 from microloftr.model.weights import recipe_of
 
-two = few_micrographs(work / "two", 2, 1)
-tiny = ["model=one_conv", f"data.folder={two}", "data.crop=64", "data.batch=4", "train.init=none", "train.steps=8",
-        "train.warmup=2", "train.decay=1", "train.precision=32", "train.validate_every=2", "train.validation_pairs=2",
-        "train.patience=2", "train.min_delta=50"]  # fmt: skip
-ways = {way: [*tiny, f"train.out={work}", f"train.run={way}"] for way in ("command", "notebook", "papermill")}
-parameters = new_code_cell("overrides = []")
-parameters.metadata["tags"] = ["parameters"]
-body = "from microloftr.config import load_config\nfrom microloftr.training.run import train\n"
-body += "train(load_config(overrides), progress=False, overrides=overrides)"
-kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-two_cells = new_notebook(cells=[parameters, new_code_cell(body)], metadata={"kernelspec": kernel})
-nbformat.write(two_cells, work / "two_cells.ipynb")
-
-quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
-given = ["-k", "python3", "-y", json.dumps({"overrides": ways["papermill"]})]
-lines = {
-    "command": ["-m", "microloftr", "train", "--quiet", *ways["command"]],
-    "papermill": ["-m", "papermill", str(work / "two_cells.ipynb"), str(work / "made.ipynb"), *given],
-}
-started = {way: subprocess.Popen([sys.executable, *line], **quiet) for way, line in lines.items()}
 train(load_config(ways["notebook"]), progress=False, overrides=ways["notebook"])
 for way, process in started.items():
     problem = process.communicate()[1].decode()[-400:]

@@ -349,9 +349,58 @@ def test_the_record_of_all_baselines(tmp_path, monkeypatch, capsys):
     record = read_result("baselines", tmp_path)
     values = record["values"]
     assert list(values["matchers"]) == ["rootsift", "orb"] and list(values["left_out"]) == ["kornia_loftr"]
-    assert (values["levels"]["easy"]["rootsift"]["n"], values["levels"]["easy"]["orb"]["n"]) == (6, 2)
+    assert (values["levels"]["easy"]["rootsift"]["n"], values["levels"]["easy"]["orb"]["n"]) == (6, 3)
     assert values["levels"]["easy"]["rootsift"]["auc_3"] > 0.99
+    shared = values["shared"]
+    assert {one["n"] for one in shared["levels"]["easy"].values()} == {3}
+    assert (shared["micrographs"], shared["modalities"]) == (["m0", "m2", "m4"], ["sem"])
     assert record["command"].endswith("--per-level 6 --matchers rootsift,kornia_loftr,orb")
-    assert "| rootsift | 6 |" in capsys.readouterr().out
-    with pytest.raises(ParameterError, match="1 or more"):
+    assert values["versions"]["cv2"].endswith("with contrib") == hasattr(cv2, "xfeatures2d")
+    assert place not in (tmp_path / "baselines.json").read_text()
+    out = capsys.readouterr().out
+    assert "| rootsift | 6 |" in out and "| orb | 3 |" in out and "3 micrographs of 1 modalities (sem)" in out
+    with pytest.raises(ParameterError, match="made or real pairs"):
         baseline_record.main(["--per-level", "0"])
+
+
+def test_the_record_of_real_pairs_has_what_evaluate_lacks(tmp_path, monkeypatch):
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for k in range(2):
+        cv2.imwrite(str(folder / f"{k}.png"), np.uint8(specimen(120, 100, 5.0 * k, -3.0 * k) * 255))
+    truth = "[[1, 0, -5], [0, 1, 3], [0, 0, 1]]"
+    row = '{"id": "a", "image_0": "0.png", "image_1": "1.png", "group": "tiles", "accuracy_px": 0, "homography": %s}'
+    (folder / "pairs.json").write_text(f"[{row % truth}]")
+    monkeypatch.setattr(summary, "RESAMPLES", 20)
+    arguments = ["--per-level", "0", "--real", str(folder), "--matchers", "rootsift,orb"]
+    baseline_record.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path)])
+    record = read_result("baselines_real", tmp_path)
+    assert list(record["values"]["matchers"]) == ["orb"] and record["split"] == "real"  # evaluate has RootSIFT
+    assert list(record["values"]["groups"]) == ["tiles", "all"]
+    assert record["values"]["groups"]["tiles"]["orb"]["auc_3"] > 0.6
+    assert str(folder) not in (tmp_path / "baselines_real.json").read_text()
+    assert not (tmp_path / "baselines.json").exists()
+
+
+def test_features_share_one_body():
+    """Points and descriptors in, matches out: only what describes and what compares differs."""
+    from microloftr.evaluation.baselines.features import FeatureMatcher
+    from microloftr.evaluation.baselines.kornia_features import KorniaFeatures
+    from microloftr.evaluation.baselines.rootsift import RootSIFT
+
+    class Corners(FeatureMatcher):
+        def describe(self, pixels):
+            return np.argwhere(pixels > 0.5)[:, ::-1].astype(float), pixels[pixels > 0.5]
+
+        def mutual(self, descriptors_0, descriptors_1):
+            near = np.abs(descriptors_0[:, None] - descriptors_1).argmin(1)
+            return np.arange(len(near)), near, np.full(len(near), 0.5)
+
+    image = np.zeros((20, 30))
+    image[4, 6], image[11, 21] = 0.6, 0.9
+    matches = Corners().match(image, np.roll(image, (2, 3), (0, 1)))
+    assert matches.points_0.tolist() == [[6, 4], [21, 11]] and matches.points_1.tolist() == [[9, 6], [24, 13]]
+    for kind in (RootSIFT, binary.BinaryFeatures, KorniaFeatures):
+        assert issubclass(kind, FeatureMatcher) and "match" not in vars(kind)
+    with pytest.raises(TypeError):
+        FeatureMatcher()

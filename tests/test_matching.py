@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 import torch
 
+from microloftr import matching, proposals
 from microloftr.errors import ParameterError, WeightsError
-from microloftr.guided import moved
+from microloftr.guided import SHARP, Guided, moved
 from microloftr.matches import Matches
 from microloftr.matching import Matcher, MatcherOptions
 from microloftr.model.presets import PRESETS
 from microloftr.model.trace import MatchedPoints
-from microloftr.search import agreed, frame, hypotheses, shrunk, unshrunk, unturn
+from microloftr.proposals import Proposal
+from microloftr.search import View, agreed, frame, hypotheses, shrunk, unshrunk, unturn
 
 
 def blobs(height: int, width: int, count: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -151,6 +153,43 @@ def test_where_the_pixels_support_nothing_the_network_is_half_as_sure():
     found = matcher(sure).match(image, other)
     assert len(found) > 20
     assert np.allclose(found.confidence, 0.45)
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_a_clear_vote_without_support_is_believed_near_its_place_however_unsure(monkeypatch, clear):
+    """Of unsure matches those near the voted place are taken where the vote stands out, and none where it does not."""
+    image, _ = blobs(200, 200)
+    near, far = np.array([[40.0, 50.0], [90.0, 120.0]]), np.array([[150.0, 60.0]])
+
+    class Unsure(KnownModel):
+        def forward(self, image_0, image_1, threshold, border):
+            points_1 = np.concatenate((near + 0.6 * matching.ASIDE, far + 1.2 * matching.ASIDE))
+            tensors = [torch.from_numpy(p) for p in (np.concatenate((near, far)), points_1)]
+            sure = torch.full((3,), 0.04) >= threshold
+            return MatchedPoints(torch.zeros(3)[sure], *(t[sure] for t in (*tensors, tensors[1])), 0.04 * sure[sure])
+
+    monkeypatch.setattr(
+        matching, "proposed", lambda a, b, *_: Proposal(None, View.of(a, b, 320), np.eye(3), clear=clear)
+    )
+    found = Matcher(Unsure(None), MatcherOptions(direct=False), "cpu").match(image, image)
+    assert len(found) == (2 if clear else 0)
+    assert np.allclose(found.points_0, near[: len(found)]) and np.allclose(found.confidence, 0.02)
+
+
+def test_what_a_vote_made_up_for_is_half_as_sure(monkeypatch):
+    """The same points with the same likeness: with less support than unrelated images are kept from, half as sure."""
+    image, _ = blobs(200, 200)
+    points = np.array([[40.0, 50.0], [90.0, 120.0], [150.0, 60.0]])
+    sure = {}
+    for support in (proposals.WEAK + 0.01, proposals.SUPPORTED + 0.01):
+        guided = Guided(points, points, points, np.ones(3), np.eye(3), support, "grey", SHARP)
+        monkeypatch.setattr(
+            matching, "proposed", lambda a, b, *_, g=guided: Proposal(g, View.of(a, b, 320), clear=True)
+        )
+        found = Matcher(KnownModel(None), MatcherOptions(direct=False), "cpu").match(image, image)
+        assert len(found) == 3
+        sure[support > proposals.SUPPORTED] = found.confidence
+    assert np.allclose(sure[False], sure[True] / 2)
 
 
 def test_a_small_image_in_a_large_one_keeps_its_pixels():

@@ -10,6 +10,7 @@ from microloftr.errors import MicroLoFTRError
 from microloftr.evaluation import report, summary, tables
 from microloftr.evaluation.summary import PairScore, summarise_groups, summarise_modalities, summarise_protocol
 from microloftr.views.score_figures import draw_scores
+from tests.test_breaking import breaking_record
 
 PLAIN = {"stage": "final", "modality": "", "accuracy_px": 0.0, "matches": 100, "inliers": 90, "precision_1": 0.5}
 PLAIN |= {"precision_3": 0.75, "precision_5": 1.0, "median_correct_px": 0.44, "seconds": 0.125}
@@ -182,7 +183,7 @@ def test_a_missing_record_is_told(root):
         report.report(root, write=False)
 
 
-@pytest.mark.parametrize("part", report.FIGURES)
+@pytest.mark.parametrize("part", ["levels", "modalities", "groups"])
 def test_the_figures_are_the_same_each_time_and_know_their_numbers(records, tmp_path, part):
     record = records[report.FIGURES[part].record]
     for name in ("a.png", "b.png"):
@@ -210,6 +211,38 @@ def test_a_figure_shows_each_value_and_its_interval(records):
                 [values["levels"]["hard"][key][f"{metric}_{side}"] for side in ("low", "high")]
             )
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["easy\n6 pairs", "hard\n6 pairs"]
+
+
+def test_a_figure_of_a_whole_record_is_stale_when_any_of_its_numbers_changes(root, capsys):
+    record = breaking_record()
+    path = root / "results" / "breaking.json"
+    path.write_text(json.dumps(record))
+    assert "docs_obsidian/attachments/baselines_breaking.png" in report.report(root, write=True)
+    assert report.report(root, write=False) == []
+    record["values"]["factors"]["noise"]["right"]["rootsift"][1] = 0.25
+    path.write_text(json.dumps(record))
+    assert report.main(["--root", str(root), "--check"]) == 1
+    assert "baselines_breaking.png is stale" in capsys.readouterr().out
+
+
+def test_a_table_of_two_records(root, records):
+    first = records["evaluate_real"]
+    first["values"]["pairs_sha256"] = {"real": "a"}
+    more = json.loads(json.dumps(first))
+    more["values"]["matchers"] = {"orb": {**more["values"]["matchers"]["micro"], "name": "orb"}}
+    more["values"]["groups"] = {k: {"orb": v["micro"]} for k, v in more["values"]["groups"].items()}
+    more["commit"] = "fedcba9"
+    (root / "results" / "evaluate_real.json").write_text(json.dumps(first))
+    (root / "results" / "baselines_real.json").write_text(json.dumps(more))
+    readme = root / "README.md"
+    readme.write_text(readme.read_text() + "\n<!--table:baselines_real--><!--/table-->\n")
+    report.report(root, write=True)
+    rows = [line.split(" | ")[0] for line in readme.read_text().splitlines() if line.startswith("| ")]
+    assert rows[-2:] == ["| micro", "| orb"] and "Commit 0123abc and fedcba9." in readme.read_text()
+    more["values"]["pairs_sha256"] = {"real": "b"}
+    (root / "results" / "baselines_real.json").write_text(json.dumps(more))
+    with pytest.raises(MicroLoFTRError, match="are of other pairs or estimators"):
+        report.report(root, write=False)
 
 
 def test_real_pairs_may_be_missing_and_then_have_no_figure(root):

@@ -132,18 +132,27 @@ def test_the_mean_of_shares_is_the_whole_batch(source, tmp_path):
 @pytest.mark.long
 def test_two_processes_are_one_with_the_same_batch(source, tmp_path):
     """Lightning's DDP over gloo: the mean of two shares' gradients is the whole batch's, but for rounding."""
-    options = [option for option in overrides(source, tmp_path, "train.steps=4") if option != "model=one_conv"]
+    options = [option for option in overrides(source, tmp_path) if option != "model=one_conv"]
     options += ["model=micro", "data.batch=4", "data.mixture=easy"]
-    paths = []
-    for devices in (1, 2):
-        more = [f"train.devices={devices}", f"train.run=d{devices}", "--quiet"]
+    paths = {}
+    for steps, devices in ((1, 1), (1, 2), (4, 1), (4, 2)):
+        run_as = f"train.run=s{steps}d{devices}"
+        more = [f"train.steps={steps}", f"train.validate_every={steps}", f"train.devices={devices}", run_as, "--quiet"]
         line = [sys.executable, "-m", "microloftr", "train", *options, *more]
         done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        paths.append(tmp_path / f"d{devices}")
-        assert done.stdout == f"weights: {paths[-1] / 'weights.safetensors'}\n"  # one of the processes speaks
-    one, two = (load_tensors(path / "last.ckpt")["current_model_state"] for path in paths)
+        paths[steps, devices] = tmp_path / f"s{steps}d{devices}"
+        assert done.stdout == f"weights: {paths[steps, devices] / 'weights.safetensors'}\n"  # one process speaks
     began = starting_model(load_config(options)).state_dict()
+    states = {key: load_tensors(path / "last.ckpt") for key, path in paths.items()}
+    one, two = (gradients(states[1, devices]) for devices in (1, 2))  # Adam's first mean is a tenth of the gradient
+    assert one.norm() > 0 and (one - two).norm() < 1e-3 * one.norm()
+    one, two = (states[4, devices]["current_model_state"] for devices in (1, 2))
     for name, value in one.items():  # as a whole: Adam makes a full step of a gradient that is but rounding
         moved = (value - began[name.removeprefix("model.")]).norm()
         assert (value - two[name]).norm() <= 0.02 * moved + 1e-6, name
+
+
+def gradients(state: dict) -> torch.Tensor:
+    """What the optimizer of a checkpoint remembers of them, all in one."""
+    return torch.cat([value["exp_avg"].flatten() for value in state["optimizer_states"][0]["state"].values()])

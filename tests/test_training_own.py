@@ -1,5 +1,6 @@
 """Fine-tuning on one's own micrographs: the preset, what is held out, clear errors, and the report."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def test_every_preset_of_training_loads_and_says_its_time_or_that_it_is_not_know
         head = path.read_text(encoding="utf-8").split("defaults:")[0]
         assert "make train" in head or "python -m microloftr train" in head
         assert "minutes" in head or "Not yet run" in head
+
+
+@pytest.mark.parametrize("name", ["cpu", "finetune"])
+def test_the_minutes_of_a_preset_are_those_that_were_measured(name):
+    path = Path(schema.__file__).parent / "train" / f"{name}.yaml"
+    head = " ".join(path.read_text(encoding="utf-8").split("defaults:")[0].replace("#", " ").split())
+    found = re.search(r"([\d,]+) pairs .*? (\d+) minutes", head).groups()
+    pairs, minutes = (int(number.replace(",", "")) for number in found)
+    config = load_config([f"train={name}"])
+    assert pairs == config.train.steps * config.data.batch
+    measured = read_result("training_speed")["values"]["minutes_per_10000_pairs"] * pairs / 10_000
+    assert 0.9 * measured < minutes < 1.4 * measured  # validation comes on top
 
 
 def test_one_specimen_in_five_is_held_out_of_a_small_folder(tmp_path):

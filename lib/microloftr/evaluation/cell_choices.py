@@ -42,7 +42,9 @@ class Schedule:
     steps: int = 150
     pairs: int = 8
     crop: int = 128
-    rate: float = 1e-3  # falls along a half cosine to 0
+    rate: float = 1e-3  # falls along a half cosine to 0, after `warmup` steps on which it rises
+    warmup: int = 0
+    mixture: str = MIXTURE
     clip: float = 1.0
     seed: int = 0
     weights: LossWeights = field(default_factory=LossWeights)
@@ -85,9 +87,17 @@ Loss = Callable[[FineStage, Seen, torch.Generator], Tensor]  # of one stage and 
 
 
 @torch.no_grad()
-def seen(model: LoFTR, atlas: Atlas, seed: int, indices: np.ndarray, crop: int, threshold: float) -> Seen:
+def seen(
+    model: LoFTR,
+    atlas: Atlas,
+    seed: int,
+    indices: np.ndarray,
+    crop: int,
+    threshold: float,
+    mixture: str = MIXTURE,
+) -> Seen:
     """Pairs `indices` of a seed, through all of the model but its fine stage."""
-    batch = make_pairs(atlas, MIXTURE, seed, indices, crop)
+    batch = make_pairs(atlas, mixture, seed, indices, crop)
     pyramid_0, pyramid_1 = model.pyramids(batch.images_0, batch.images_1)
     coarse_0, coarse_1 = model.transformer(pyramid_0.eighth, pyramid_1.eighth)
     encoded = Encoded(pyramid_0, pyramid_1, coarse_0, coarse_1, None, None)
@@ -144,7 +154,8 @@ def train_stages(
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(stage.parameters(), schedule.clip)
-            optimizer.param_groups[0]["lr"] = schedule.rate * 0.5 * (1 + np.cos(np.pi * step / schedule.steps))
+            share = min(1.0, (step + 1) / (schedule.warmup + 1)) * 0.5 * (1 + np.cos(np.pi * step / schedule.steps))
+            optimizer.param_groups[0]["lr"] = schedule.rate * share
             optimizer.step()
     return {name: stage.eval() for name, stage in stages.items()}
 
@@ -166,7 +177,8 @@ def fine_loss(rule: str, weights: LossWeights) -> Loss:
 def _batches(model: LoFTR, atlas: Atlas, schedule: Schedule) -> Iterator[Seen]:
     for step in range(schedule.steps):
         indices = np.arange(step * schedule.pairs, (step + 1) * schedule.pairs)
-        yield seen(model, atlas, schedule.seed, indices, schedule.crop, model.config.threshold)
+        threshold, mixture = model.config.threshold, schedule.mixture
+        yield seen(model, atlas, schedule.seed, indices, schedule.crop, threshold, mixture)
 
 
 def _some(found: CoarseMatches, per_pair: int, pairs: int, generator: torch.Generator) -> CoarseMatches:

@@ -15,7 +15,7 @@ from microloftr.evaluation.protocols import PairSource, fingerprint, get_protoco
 from microloftr.evaluation.score import command_of, default_results, score
 from microloftr.evaluation.tables import detail, modalities, overview, real
 from microloftr.evaluation.tables_protocols import hpatches, landmarks
-from microloftr.results import commit
+from microloftr.results import commit, results_folder
 
 TABLES = {  # of records that have tables of their own; made pairs have three
     "evaluate_real": (real,),
@@ -71,6 +71,14 @@ def defaults(overrides: Sequence[str]) -> dict[str, Any]:
     return lists | {name: None if value in ("", 0) and value is not False else value for name, value in chosen.items()}
 
 
+def further_words(levels: str, others: dict[str, str], results: Path | None) -> list[str]:
+    """What a record's command says beside matchers and split: no levels, other protocols, and where it is kept."""
+    words = [] if levels else ["--levels", "''"]
+    words += [word for kind in others for word in (f"--{kind}", *["PLACE"] * (others[kind] != "bundled"))]
+    here = results is not None and results.resolve() == results_folder().resolve()
+    return words + ["--results", "results"] * here
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m microloftr evaluate", description="Predict, score, print the table.")
     parser.add_argument("overrides", nargs="*", metavar="eval.KEY=VALUE", help="as the flags, or eval=PRESET")
@@ -97,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     names += [f"{kind}:{place}" for kind, place in others.items()]
     store = None if options.limit is not None else pairs_folder()
     protocols = [get_protocol(name, options.split, options.limit, store) for name in names]
-    more = [word for kind in others for word in (f"--{kind}", *["PLACE"] * (others[kind] != "bundled"))]
+    more = further_words(options.levels, others, options.results)
     real_too = any(protocol.record == "evaluate_real" for protocol in protocols)
     command = command_of("evaluate", matchers, options.split, real_too, more)
     with tempfile.TemporaryDirectory() as scratch:

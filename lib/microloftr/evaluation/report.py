@@ -1,8 +1,11 @@
 """Results → tables in README and vault, and figures. `--check` says what is stale and writes nothing.
 
-A table stands between `<!--table:NAME-->` and `<!--/table-->`; NAME is evaluate (one line per matcher), evaluate_detail
-(everything that was measured), evaluate_modalities, evaluate_real, reliability or bench (see `tables`), baselines
-(`tables_protocols`), or ablations_trained or ablations_inference (`ablation_tables`).
+A table stands between `<!--table:NAME-->` and `<!--/table-->`; NAME is one of TABLES. A figure of FIGURES carries a
+hash of the numbers that it shows. Numbers in prose and the figures of notebooks are filled in by `python -m literate`,
+the diagrams drawn by `python -m microloftr figures`, the worst pairs by `worst`, which needs the images.
+
+Records that were measured with other weights than those shipped are listed as well (`stale_records`). That is no
+failure: nobody is made to measure everything again at once.
 """
 
 import argparse
@@ -15,52 +18,86 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from microloftr.errors import MicroLoFTRError
 from microloftr.evaluation.ablation_tables import inference_table, trained_table
+from microloftr.evaluation.architecture_tables import architecture_table, fine_table
+from microloftr.evaluation.stale_records import other_weights
 from microloftr.evaluation.tables import bench, detail, modalities, overview, real, reliability
-from microloftr.evaluation.tables_protocols import baselines
+from microloftr.evaluation.tables_baselines import baselines, baselines_real, breaking, shared
+from microloftr.evaluation.tables_stages import stages_modalities, stages_table
+from microloftr.evaluation.tables_waterfall import waterfall_table
 from microloftr.files import atomic_write, write_text
 from microloftr.results import read_result, results_folder
 from microloftr.training.sweep import sweep_table
+from microloftr.views.ablation_figures import draw_ablations
+from microloftr.views.architecture_figures import draw_architecture
+from microloftr.views.baseline_figures import draw_baselines, draw_breaking
 from microloftr.views.figures import figure_bytes
+from microloftr.views.reliability_figures import draw_reliability
 from microloftr.views.score_figures import draw_scores
 
 MARKER = re.compile(r"<!--table:(?P<name>[\w-]+)-->(?P<body>.*?)<!--/table-->", re.DOTALL)
 CODE = re.compile(r"^(?P<fence>```+|~~~+).*?^(?P=fence)|(?P<tick>`+)[^\n]*?(?P=tick)", re.DOTALL | re.MULTILINE)
 ATTACHMENTS = Path("docs_obsidian/attachments")
 SOURCE_KEY = "Source SHA-256"  # in the PNG: which numbers it was drawn from
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+TABLES: dict[str, tuple[str | tuple[str, ...], Callable[..., str]]] = {  # name: its records, and what makes it of them
     "evaluate": ("evaluate", overview),
     "evaluate_detail": ("evaluate", detail),
     "evaluate_modalities": ("evaluate", modalities),
     "evaluate_real": ("evaluate_real", real),
+    "evaluate_whole": ("evaluate_whole", overview),
+    "stages": ("stages", stages_table),
+    "stages_modalities": ("stages", stages_modalities),
     "reliability": ("reliability", reliability),
     "bench": ("bench", bench),
     "baselines": ("baselines", baselines),
+    "baselines_shared": ("baselines", shared),
+    "baselines_real": (("evaluate_real", "baselines_real"), baselines_real),
+    "breaking": ("breaking", breaking),
     "multirun": ("multirun", sweep_table),
+    "waterfall": ("waterfall", waterfall_table),
     "ablations_trained": ("ablations", trained_table),
     "ablations_inference": ("ablations", inference_table),
+    "architecture": ("architecture", architecture_table),
+    "architecture_fine": ("architecture", fine_table),
 }
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure: the record it comes from, its file among the attachments, and what it calls the error."""
+    """A figure: the record it comes from, its file among the attachments, the part of the values that it shows (None:
+    all of them), and what draws the values."""
 
     record: str
     file: str
-    words: dict[str, str]
+    part: str | None
+    make: Callable[[dict[str, Any]], Figure | None]
+
+    def numbers(self, record: dict[str, Any]) -> Any:
+        """What the figure shows; None where the record has no such part."""
+        return record["values"] if self.part is None else record["values"].get(self.part)
 
 
-CORNERS, OVERLAP = {"error": "the mean corner error"}, {"error": "the mean error over the overlap"}
-FIGURES = {  # by the part of the record that each shows
-    "levels": Drawn("evaluate", "evaluation.png", CORNERS),
-    "modalities": Drawn("evaluate", "evaluation_modalities.png", CORNERS),
-    "groups": Drawn("evaluate_real", "evaluation_real.png", OVERLAP),
+def _scores(part: str, error: str) -> Callable[[dict[str, Any]], Figure]:
+    return lambda values: draw_scores(values[part], values["matchers"], error)
+
+
+CORNERS, OVERLAP = "the mean corner error", "the mean error over the overlap"
+FIGURES = {
+    "levels": Drawn("evaluate", "evaluation.png", "levels", _scores("levels", CORNERS)),
+    "modalities": Drawn("evaluate", "evaluation_modalities.png", "modalities", _scores("modalities", CORNERS)),
+    "groups": Drawn("evaluate_real", "evaluation_real.png", "groups", _scores("groups", OVERLAP)),
+    "reliability": Drawn("reliability", "reliability.png", None, draw_reliability),
+    "ablations": Drawn("ablations", "ablations.png", None, draw_ablations),
+    "architecture": Drawn("architecture", "architecture.png", None, draw_architecture),
+    "baselines": Drawn("baselines", "baselines.png", None, draw_baselines),
+    "breaking": Drawn("breaking", "baselines_breaking.png", None, draw_breaking),
 }
+ALWAYS = {"evaluate"}  # records that every clone has; another one's figure is left out where there is none
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,11 +105,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 where something is stale")
     parser.add_argument("--root", type=Path, default=None, help="the clone to work in")
     options = parser.parse_args(argv)
-    stale = report(options.root or results_folder().parent, write=not options.check)
+    root = options.root or results_folder().parent
+    stale = report(root, write=not options.check)
     for line in stale:
         print(f"{line} is stale" if options.check else f"wrote {line}")
     if not stale:
         print("Tables and figures are up to date.")
+    for line in other_weights(root / "results"):
+        print(f"note: {line}")
     return 1 if options.check and stale else 0
 
 
@@ -95,18 +135,17 @@ def report(root: Path, *, write: bool) -> list[str]:
     for part, told in FIGURES.items():
         path = root / ATTACHMENTS / told.file
         record = _record(told.record, root / "results")
-        if part not in record["values"]:  # an evaluation of real pairs alone, or none of them
+        numbers = told.numbers(record)
+        if not numbers:  # an evaluation of real pairs alone, or none of them
             continue
-        if figure_source(path) != source_sha256(record["values"][part]):
+        if figure_source(path) != source_sha256(numbers) and (not write or draw(record, part, path)):
             stale.append((ATTACHMENTS / told.file).as_posix())
-            if write:
-                draw(record, part, path)
     return stale
 
 
 def _record(name: str, results: Path) -> dict[str, Any]:
-    """The record, which only evaluate_real may lack: not everybody has real pairs."""
-    if name == "evaluate_real" and not (results / f"{name}.json").is_file():
+    """The record; one without values where a clone need not have it: not everybody has real pairs."""
+    if name not in ALWAYS and not (results / f"{name}.json").is_file():
         return {"values": {}}
     return read_result(name, results)
 
@@ -125,9 +164,10 @@ def fill(text: str, results: Path, name: str) -> str:
     for marker in reversed(markers):
         if marker["name"] not in TABLES:
             raise MicroLoFTRError(f"{name} asks for the table {marker['name']}; there are {', '.join(TABLES)}.")
-        record, make = TABLES[marker["name"]]
+        names, make = TABLES[marker["name"]]
+        records = [read_result(one, results) for one in ((names,) if isinstance(names, str) else names)]
         start, end = marker.span("body")
-        text = f"{text[:start]}\n{make(read_result(record, results))}\n{text[end:]}"
+        text = f"{text[:start]}\n{make(*records)}\n{text[end:]}"
     return text
 
 
@@ -144,11 +184,17 @@ def figure_source(path: Path) -> str | None:
         return image.info.get(SOURCE_KEY)
 
 
-def draw(record: dict[str, Any], part: str, path: Path) -> None:
-    """Draw a part of a record ("levels", "groups" or "modalities"), with the hash of its numbers inside the PNG."""
-    values = record["values"]
-    figure = draw_scores(values[part], values["matchers"], **FIGURES[part].words)
+def draw(record: dict[str, Any], part: str, path: Path) -> bool:
+    """Draw one of FIGURES from its record, with the hash of its numbers inside the PNG.
+
+    False where the record has nothing to draw yet, and no file is written then.
+    """
+    told = FIGURES[part]
+    figure = told.make(record["values"])
+    if figure is None:
+        return False
     information = PngInfo()
-    information.add_text(SOURCE_KEY, source_sha256(values[part]))
+    information.add_text(SOURCE_KEY, source_sha256(told.numbers(record)))
     with atomic_write(path) as temporary, Image.open(io.BytesIO(figure_bytes(figure, "png"))) as image:
         image.save(temporary, pnginfo=information, optimize=True)
+    return True

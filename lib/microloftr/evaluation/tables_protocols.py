@@ -1,4 +1,4 @@
-"""Records of HPatches, of landmarks and of all baselines → Markdown, with all that a figure needs to be compared."""
+"""Records of HPatches and of landmarks → Markdown, with all that a figure needs to be compared."""
 
 from typing import Any
 
@@ -57,30 +57,6 @@ def landmarks(record: dict[str, Any]) -> str:
         f"Commit {record['commit']}."
     )
     return _table(head, rows) + f"\n\n{caption}"
-
-
-def baselines(record: dict[str, Any]) -> str:
-    """A line per matcher: AUC@3 and failures at each level and on real pairs."""
-    values = record["values"]
-    parts = values["levels"]
-    rows = []
-    for key, told in values["matchers"].items():
-        cells = [f"{_two(one[key]['auc_3'])} · {_share(one[key]['failures'])}" for one in parts.values()]
-        rows.append([told["name"], str(sum(one[key]["n"] for one in parts.values())), *cells])
-    left = "".join(f" Left out: {name}. {reason}" for name, reason in values["left_out"].items())
-    versions = ", ".join(f"{name} {version}" for name, version in values["versions"].items())
-    caption = (
-        "AUC@3 px of the mean corner error (real pairs: of the mean error over the overlap, where the truth is good to "
-        f"1.5 px); after the dot, failures (> 10 px). {values['per_level']} pairs of each level, one of a micrograph, "
-        f"{record['split']} split; slow matchers have a {values['slower']}th of the pairs. With so few, differences "
-        f"below 0.1 say nothing. Homography for every matcher: {values['estimator']}, {values['threshold_px']:g} px, "
-        f"from at most {values['match_cap']} matches. {versions}. Commit {record['commit']}.{left}"
-    )
-    return _table(["matcher", "pairs", *parts], rows) + f"\n\n{caption}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -8,18 +8,19 @@ first goes on from where it was stopped.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from microloftr.data.atlas import Atlas
 from microloftr.data.fixed import split_atlas
 from microloftr.errors import ParameterError
 from microloftr.evaluation.cell_choices import FineStage, Schedule, train_stages
-from microloftr.evaluation.naive import MENDS, fine_loss_of, recipes, stage_of
+from microloftr.evaluation.naive import MENDS, Recipe, fine_loss_of, recipes, stage_of
 from microloftr.evaluation.naive_training import MIXTURE, naive_config, train_naive
 from microloftr.evaluation.predict import predictions_folder
 from microloftr.evaluation.waterfall_harm import harm
@@ -30,10 +31,15 @@ from microloftr.results import write_result
 from microloftr.training.packed import load_tensors, save_tensors
 
 RECORD = "waterfall"
-STEPS, FINE_STEPS, PAIRS = 470, 120, 54
-COARSE, WHOLE = "coarse", "whole"
+STEPS, FINE_STEPS, PAIRS, SEEDS = 470, 150, 54, 2
+RATE, WARMUP = 3e-4, 15  # of the fine stages: they go on from weights that are trained
+COARSE, WHOLE, HALF = "coarse", "whole", "half"
+AGAIN = "~"  # between the name of a row and the number of another seed
+HALF_WAY = 4  # times fewer steps from a random start
+Progress = Callable[[Iterable], Iterable]
 WORDS = {
     COARSE: "coarse only",
+    HALF: "naive, fine stage half trained",
     WHOLE: "naive, all parts trained together",
     "naive": "naive, fine stage trained on",
     **{key: f"+ {words}" for key, words in MENDS.items()},
@@ -41,33 +47,52 @@ WORDS = {
     "micro": "micro's network alone",
     "matcher": "the Matcher: the pixels decide",
 }
-BEFORE = {"naive": WHOLE, "matcher": "micro"}  # every mend has the row before it
 
 
 def trained_stages(
-    model: LoFTR, atlas: Atlas, folder: Path, schedule: Schedule, progress: Callable[[Iterator], Iterator] = iter
+    model: LoFTR, atlas: Atlas | None, folder: Path, schedule: Schedule, progress: Progress = iter
 ) -> dict[str, FineStage]:
     """A fine stage for every recipe, trained on the frozen rest of `model`, and kept in `folder` once all are done."""
-    made = {key: stage_of(model, recipe, schedule.seed) for key, recipe in recipes().items()}
-    path = folder / f"stages-{schedule.steps}-{schedule.seed}.pt"
-    if path.is_file():
-        kept = load_tensors(path)
-        for key, stage in made.items():
-            stage.load_state_dict(kept[key])
-        return {key: stage.eval() for key, stage in made.items()}
+    starts = {key: stage_of(model, recipe, schedule.seed) for key, recipe in recipes().items()}
     losses = {key: fine_loss_of(recipe, schedule.weights) for key, recipe in recipes().items()}
-    made = train_stages(model, made, atlas, schedule, progress, losses)
-    folder.mkdir(parents=True, exist_ok=True)
+    return _kept(
+        folder / f"stages-{schedule.steps}-{schedule.seed}.pt", model, starts, atlas, schedule, progress, losses
+    )
+
+
+def half_trained(model: LoFTR, atlas: Atlas | None, folder: Path, schedule: Schedule) -> dict[str, FineStage]:
+    """A naive fine stage from a random start, stopped after a few steps; kept as the others are."""
+    schedule = replace(schedule, steps=max(schedule.steps // HALF_WAY, 1))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(schedule.seed)
+        starts = {HALF: FineStage(LoFTR(model.config))}
+    losses = {HALF: fine_loss_of(Recipe(), schedule.weights)}
+    return _kept(folder / f"half-{schedule.steps}-{schedule.seed}.pt", model, starts, atlas, schedule, iter, losses)
+
+
+def _kept(path: Path, model: LoFTR, starts: dict[str, FineStage], *training: Any) -> dict[str, FineStage]:
+    """Stages as the file has them, else trained by `train_stages` and written there."""
+    if path.is_file():
+        held = load_tensors(path)
+        for key, stage in starts.items():
+            stage.load_state_dict(held[key])
+        return {key: stage.eval() for key, stage in starts.items()}
+    made = train_stages(model, starts, *training)
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_tensors({key: stage.state_dict() for key, stage in made.items()}, path)
     return made
 
 
-def study(model: LoFTR, stages: dict[str, FineStage], atlas: Atlas, pairs: int) -> dict[str, Any]:
-    """The record's values by probe: a row for the coarse cells, for the naive model, every mend, and for micro."""
+def study(model: LoFTR, stages: Sequence[dict[str, FineStage]], atlas: Atlas, pairs: int) -> dict[str, Any]:
+    """The record's values by probe: a row for the coarse cells, for the naive model, every mend, and for micro.
+
+    stages: of every seed; the first one's are compared, the others' stand beside them.
+    """
     micro, probes = load_model(shipped("micro")), {}
+    again = {f"{key}{AGAIN}{n}": stage for n, one in enumerate(stages[1:], 1) for key, stage in one.items()}
     for probe, mixture in PROBES.items():
         seen = frozen(model, atlas, mixture, pairs)
-        rows = refined_rows(seen, {COARSE: None, WHOLE: FineStage(model).eval(), **stages})
+        rows = refined_rows(seen, {COARSE: None, WHOLE: FineStage(model).eval(), **stages[0], **again})
         own = frozen(micro, atlas, mixture, pairs)
         rows |= refined_rows(own, {"micro-coarse": None, "micro": FineStage(micro)})
         rows["matcher"] = by_matcher(own)
@@ -76,13 +101,32 @@ def study(model: LoFTR, stages: dict[str, FineStage], atlas: Atlas, pairs: int) 
 
 
 def table(rows: dict[str, Row], atlas: Atlas) -> dict[str, Any]:
-    """Every row's numbers, beside those of the row that it is compared with."""
-    order = [key for key in WORDS if key in rows]
-    mends = [key for key in order if key in MENDS]
-    before = {**dict(zip(mends, ["naive", *mends], strict=False)), **BEFORE}
-    coarse = dict.fromkeys((WHOLE, "naive", *mends), COARSE) | dict.fromkeys(("micro", "matcher"), "micro-coarse")
-    told = compared({key: rows[key] for key in order}, before, coarse, [*atlas.specimens])
-    return {key: {"words": WORDS[key], **values} for key, values in told.items()}
+    """Every row's numbers, beside those of the rows that it is compared with; the same of other seeds, in short."""
+    before = dict(zip(MENDS, ["naive", *MENDS], strict=False)) | {"naive": WHOLE, "matcher": "micro"}
+    coarse = dict.fromkeys((HALF, WHOLE, "naive", *MENDS), COARSE) | dict.fromkeys(("micro", "matcher"), "micro-coarse")
+    for key in [key for key in rows if AGAIN in key]:
+        name, _, seed = key.partition(AGAIN)
+        if name in before:
+            before[key] = f"{before[name]}{AGAIN}{seed}" if f"{before[name]}{AGAIN}{seed}" in rows else before[name]
+        coarse[key] = coarse[name]
+    told, found = compared(rows, before, coarse, [*atlas.specimens]), {}
+    for name in (name for name in WORDS if name in rows):
+        others = [told[key] for key in told if key.startswith(f"{name}{AGAIN}")]
+        found[name] = {"words": WORDS[name], **told[name], "again": [_short(other) for other in others]}
+        if "change" in told[name]:
+            found[name]["holds"] = {metric: _holds([told[name], *others], metric) for metric in ("median", "auc_3")}
+    return found
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of another seed's row: its numbers and its changes."""
+    return {name: row[name] for name in ("median", "within", "auc_1", "auc_3", "change") if name in row}
+
+
+def _holds(rows: Sequence[dict[str, Any]], metric: str) -> str:
+    """better or worse where every seed's change says so, else tie."""
+    said = {row["change"][metric]["verdict"] for row in rows}
+    return said.pop() if len(said) == 1 else "tie"
 
 
 def main(argv: list[str]) -> int:
@@ -95,24 +139,27 @@ def main(argv: list[str]) -> int:
         "--fine-steps", type=int, default=FINE_STEPS, help=f"of every fine stage, 8 pairs ({FINE_STEPS})"
     )
     parser.add_argument("--pairs", type=int, default=PAIRS, help=f"pairs of each probe ({PAIRS})")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of the fine stages ({SEEDS})")
     parser.add_argument("--folder", type=Path, default=None, help="of the trainings (runs/waterfall)")
     parser.add_argument("--results", type=Path, default=None, help="folder of the record (results)")
     options = parser.parse_args(argv)
-    if min(options.steps, options.fine_steps) < 1 or not 8 <= options.pairs <= 1000:
-        raise ParameterError("--steps and --fine-steps must be at least 1, and --pairs from 8 to 1000.")
+    if min(options.steps, options.fine_steps, options.seeds) < 1 or not 8 <= options.pairs <= 1000:
+        raise ParameterError("--steps, --fine-steps and --seeds must be at least 1, and --pairs from 8 to 1000.")
     folder = options.folder or predictions_folder().parent / RECORD
     learnt, held_out = split_atlas("train"), split_atlas("validation")
-    model = train_naive(learnt, folder, options.steps, options.seed)
-    schedule = replace(Schedule(), steps=options.fine_steps, seed=options.seed, precision="bf16")
-    own = folder / f"{naive_config(options.steps, options.seed, 'xfeat').train.run}-{options.steps}"
-    stages = trained_stages(
-        model,
-        learnt,
-        own,
-        schedule,
-        lambda steps: tqdm(steps, total=schedule.steps, desc="fine stages", mininterval=10),
+    model = train_naive(learnt, folder, options.steps)
+    schedule = replace(
+        Schedule(), steps=options.fine_steps, rate=RATE, warmup=WARMUP, mixture=MIXTURE, precision="bf16"
     )
+    own = folder / f"{naive_config(options.steps, 0, 'xfeat').train.run}-{options.steps}"
+
+    def shown(steps: Iterable) -> Iterable:
+        return tqdm(steps, total=schedule.steps, desc="fine stages", mininterval=10)
+
+    stages = []
+    for seed in range(options.seeds):
+        one = replace(schedule, seed=seed)
+        stages.append(half_trained(model, learnt, own, one) | trained_stages(model, learnt, own, one, shown))
     values = {
         "probes": study(model, stages, held_out, options.pairs),
         "harm": harm(load_model(shipped("micro")), held_out, options.pairs),
@@ -122,16 +169,21 @@ def main(argv: list[str]) -> int:
             "mixture": MIXTURE,
             "parameters": sum(p.numel() for p in model.parameters()),
         },
-        "fine": {"steps": schedule.steps, "pairs": schedule.steps * schedule.pairs, "crop": schedule.crop},
+        "fine": {
+            "steps": schedule.steps,
+            "pairs": schedule.steps * schedule.pairs,
+            "crop": schedule.crop,
+            "seeds": options.seeds,
+        },
         "pairs": options.pairs,
     }
-    given = {"steps": STEPS, "fine_steps": FINE_STEPS, "pairs": PAIRS, "seed": 0}
+    given = {"steps": STEPS, "fine_steps": FINE_STEPS, "pairs": PAIRS, "seeds": SEEDS}
     words = [
         f"--{name.replace('_', '-')} {value}"
         for name, value in vars(options).items()
         if given.get(name, value) != value
     ]
     command = " ".join(["python -m microloftr", RECORD, *words])
-    path = write_result(RECORD, values, command=command, seed=options.seed, split="validation", folder=options.results)
+    path = write_result(RECORD, values, command=command, seed=0, split="validation", folder=options.results)
     print(path)
     return 0

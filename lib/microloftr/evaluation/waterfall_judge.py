@@ -51,7 +51,7 @@ class Row:
     near: int  # how many of them have their truth in the cell found or beside it
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def see(model: LoFTR, pairs: PairBatch) -> Frozen:
     """A batch through all of a model but its fine stage."""
     pyramids = model.pyramids(pairs.images_0, pairs.images_1)
@@ -71,7 +71,7 @@ def frozen(model: LoFTR, atlas: Atlas, mixture: str, count: int) -> list[Frozen]
     ]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def points_of(batch: Frozen, stage: FineStage | None) -> list[tuple[torch.Tensor, ...]]:
     """Of each pair the matched points (M, 2): of image_0, of image_1 as cells, and refined (by None: not)."""
     found = batch.found

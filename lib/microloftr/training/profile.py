@@ -15,12 +15,13 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m microloftr profile-training", description=__doc__.splitlines()[0])
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--steps", type=int, default=20, help="measured steps, twice")
+    parser.add_argument("--name", default="training_speed", help="name of the record in results/")
     arguments = parser.parse_args(argv)
     config = load_config(arguments.overrides)
     device = choose_device(config.train.device)
     values = measure(config, atlases_of(config, device), starting_model(config), device, max(arguments.steps, 1))
     command = shlex.join(["python", "-m", "microloftr", "profile-training", *argv])
     record = {"seed": config.train.seed, "device": describe(device), "split": "train"}
-    path = write_result("training_speed", values, command=command, **record)
+    path = write_result(arguments.name, values, command=command, **record)
     print(f"{path.name}: {show(values)}")
     return 0

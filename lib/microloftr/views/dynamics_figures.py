@@ -2,6 +2,7 @@
 
 import io
 import os
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,11 +99,11 @@ def save_animation(frames: Sequence[Figure], path: str | os.PathLike) -> None:
 
 
 def show_bytes(data: bytes, kind: str) -> None:
-    """Show a "png" or "webp" in a notebook."""
-    from IPython.display import Image as Shown
+    """Show a "png" or "webp" in a notebook; viewers that draw no webp say what is missing."""
     from IPython.display import display
 
-    display(Shown(data=data, format=kind))
+    words = "an animation, drawn by JupyterLab" if kind == "webp" else "a picture"
+    display({f"image/{kind}": b64encode(data).decode("ascii"), "text/plain": words}, raw=True)
 
 
 def _crop(image: Any) -> np.ndarray:

@@ -116,7 +116,7 @@ def draw_dependencies(charts: Mapping[str, "Dependencies"]) -> Figure:
         shown = np.ma.masked_equal(both, 0)
         axis.imshow(shown, cmap="Blues", norm=LogNorm(largest / 1e4, largest * 3))
         for (row, column), value in np.ndenumerate(both):
-            text = "0" if value == 0 else f"{value:.2g}"
+            text = f"{value:.0f}" if value == 0 or value >= 100 else f"{value:.2g}"  # 190, not 1.9e+02
             dark = value > largest / 8
             axis.text(
                 column, row, text, ha="center", va="center", fontsize=FONT - 2, color="white" if dark else "black"

@@ -6,42 +6,34 @@ import cv2
 import numpy as np
 
 from microloftr.errors import WeightsError
-from microloftr.evaluation.baselines.common import NO_RESIZE, made_matches
-from microloftr.images import as_image
-from microloftr.matches import Matches
+from microloftr.evaluation.baselines.features import NOTHING, FeatureMatcher, Mutual, grey_8bit, places
 
 RATIO = 0.9
 
 
-class BinaryFeatures:
+class BinaryFeatures(FeatureMatcher):
     """An OpenCV detector with binary descriptors; matches are mutual, by Hamming distance, and pass the ratio test.
 
     Confidence is 1 − the ratio of the best distance to the second best.
     """
-
-    resize = NO_RESIZE
 
     def __init__(self, detector: Any, ratio: float = RATIO) -> None:
         self.detector, self.ratio = detector, ratio
 
     def describe(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points (K, 2) and descriptors (K, bytes) uint8 of a grey image (H, W) in 0..1."""
-        grey = np.rint(np.clip(pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
-        keypoints, descriptors = self.detector.detectAndCompute(grey, None)
+        keypoints, descriptors = self.detector.detectAndCompute(grey_8bit(pixels), None)
         if descriptors is None:
             return np.zeros((0, 2)), np.zeros((0, 32), np.uint8)
         return self.points(keypoints), descriptors
 
     def points(self, keypoints: Any) -> np.ndarray:
         """Where keypoints stand, pixel centres at integers (K, 2)."""
-        return np.array([keypoint.pt for keypoint in keypoints], np.float64)
+        return places(keypoints)
 
-    def match(self, image_0: Any, image_1: Any) -> Matches:
-        image_0, image_1 = as_image(image_0), as_image(image_1)
-        points_0, descriptors_0 = self.describe(image_0.pixels)
-        points_1, descriptors_1 = self.describe(image_1.pixels)
-        index_0, index_1, confidence = mutual_binary(descriptors_0, descriptors_1, self.ratio)
-        return made_matches(points_0[index_0], points_1[index_1], confidence, image_0, image_1)
+    def mutual(self, descriptors_0: np.ndarray, descriptors_1: np.ndarray) -> Mutual:
+        """See `mutual_binary`."""
+        return mutual_binary(descriptors_0, descriptors_1, self.ratio)
 
 
 class ORB(BinaryFeatures):
@@ -82,15 +74,13 @@ class AKAZE(BinaryFeatures):
         super().__init__(create(threshold=threshold), ratio)
 
 
-def mutual_binary(
-    descriptors_0: np.ndarray, descriptors_1: np.ndarray, ratio: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mutual_binary(descriptors_0: np.ndarray, descriptors_1: np.ndarray, ratio: float) -> Mutual:
     """Indices of mutual nearest neighbours of binary descriptors (K0, bytes), (K1, bytes) that pass the ratio test.
 
     Returns index_0 (M,), index_1 (M,) and confidence (M,) = 1 − best distance / second best.
     """
     if len(descriptors_0) < 2 or len(descriptors_1) < 2:
-        return np.zeros(0, int), np.zeros(0, int), np.zeros(0)
+        return NOTHING
     matcher = cv2.BFMatcher(cv2.NORM_HAMMING)
     two = matcher.knnMatch(descriptors_0, descriptors_1, 2)
     back = {match.queryIdx: match.trainIdx for match in matcher.match(descriptors_1, descriptors_0)}

@@ -3,50 +3,46 @@
 kornia is optional (`pip install -e '.[peers]'`). Its frames have pixel centres at integers, as ours.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 
-from microloftr.evaluation.baselines.common import NO_RESIZE, made_matches, needed, no_matches
-from microloftr.images import as_image
-from microloftr.matches import Matches
+from microloftr.evaluation.baselines.common import needed
+from microloftr.evaluation.baselines.features import NOTHING, FeatureMatcher, Mutual
 
 FEATURES = 2048
 RATIO = 0.9
 PATCH = 41  # px, as in kornia's own SIFT
 
 
-class KorniaFeatures:
+class KorniaFeatures(FeatureMatcher):
     """A kornia detector and descriptor; matches are mutual and pass the ratio test both ways (`match_smnn`).
 
     Confidence is 1 − the larger of the two ratios.
     """
 
-    resize = NO_RESIZE
     device = "cpu"
 
     def __init__(self, model: torch.nn.Module, name: str, ratio: float = RATIO) -> None:
         self.kornia, self.model, self.ratio = needed("kornia.feature", name), model.eval(), ratio
         self.options = f"kornia {needed('kornia', name).__version__}, {FEATURES} features, ratio {ratio:g}"
 
-    def describe(self, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def describe(self, pixels: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
         """Points (K, 2) and descriptors (K, 128) of a grey image (H, W) in 0..1; slots left empty are dropped."""
+        if np.ptp(pixels) < 1e-6:
+            return np.zeros((0, 2)), torch.zeros(0, 128)
         image = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None, None]
         with torch.inference_mode():
             frames, responses, descriptors = self.model(image)
             filled = responses[0] > 0
-            return self.kornia.get_laf_center(frames)[0][filled], descriptors[0][filled]
+            points = self.kornia.get_laf_center(frames)[0][filled]
+            return points.double().numpy(), descriptors[0][filled]
 
-    def match(self, image_0: Any, image_1: Any) -> Matches:
-        image_0, image_1 = as_image(image_0), as_image(image_1)
-        if min(np.ptp(image_0.pixels), np.ptp(image_1.pixels)) < 1e-6:
-            return no_matches(image_0, image_1)
-        (points_0, descriptors_0), (points_1, descriptors_1) = (self.describe(im.pixels) for im in (image_0, image_1))
+    def mutual(self, descriptors_0: torch.Tensor, descriptors_1: torch.Tensor) -> Mutual:
+        """kornia's `match_smnn`."""
+        if min(len(descriptors_0), len(descriptors_1)) < 2:
+            return NOTHING
         ratios, index = self.kornia.match_smnn(descriptors_0, descriptors_1, self.ratio)
-        found = points_0[index[:, 0]], points_1[index[:, 1]], 1 - ratios[:, 0]
-        points_0, points_1, confidence = (values.double().numpy() for values in found)
-        return made_matches(points_0, points_1, confidence.clip(0, 1), image_0, image_1)
+        return *index.numpy().T, (1 - ratios[:, 0]).double().numpy().clip(0, 1)
 
 
 class KorniaSIFT(KorniaFeatures):

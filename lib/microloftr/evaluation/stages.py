@@ -1,0 +1,206 @@
+"""`evaluate_stages(matcher, dataset, n_samples, seed)`: how good are the points before refinement, and after it?
+
+    found = evaluate_stages("micro", "medium", n_samples=54, seed=0)
+    print(found.table())                      # coarse only, coarse + refinement, and their difference
+    found.save("runs/mine")                   # JSON, CSV and a figure
+    found.inspect("worst", stage="coarse")    # the pair behind a number
+
+Same weights, same pairs, the network alone: no search over turns, no second look, no pixels followed. Rotations beyond
+what a network can see are taken away beforehand, by the quarters that leave at most 45°.
+`python -m microloftr stages` writes results/stages.json.
+"""
+
+import argparse
+import csv
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from microloftr.errors import ParameterError
+from microloftr.evaluation.identity import weights_sha256
+from microloftr.evaluation.matchers import get_matcher, matcher_key, public_name
+from microloftr.evaluation.protocols import Pair
+from microloftr.evaluation.score import ESTIMATOR, transform_by
+from microloftr.evaluation.stage_pairs import MADE, Drawn, drawn_pairs, turned_pair
+from microloftr.evaluation.stage_scores import Network, Points, StageScore, Stranger, runner_of, score_stages
+from microloftr.evaluation.stage_summary import summarise_stages
+from microloftr.evaluation.summary import RESAMPLES
+from microloftr.evaluation.tables_stages import stages_table
+from microloftr.files import atomic_write
+from microloftr.results import results_folder, write_result
+from microloftr.views.explorers.inspect import View, draw_explorer, explore
+from microloftr.views.figures import save_figure
+from microloftr.views.inspect_figures import Opened, Way
+from microloftr.views.stage_figures import draw_stages
+
+N_SAMPLES, SIZE = 54, 320  # pairs of a level: two of every micrograph; px of a crop, as the fixed pairs
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What `evaluate_stages` found: `rows` (a StageScore per pair and stage), and `values`, their summary.
+
+    `values` is what a record holds (see `summarise_stages`) and the settings; the pairs are made anew when opened.
+    """
+
+    values: dict[str, Any]
+    rows: tuple[StageScore, ...] = field(repr=False)
+    pairs: Drawn = field(repr=False)
+    runner: Network | Stranger = field(repr=False)
+
+    def table(self, seconds: bool = True) -> str:
+        """Markdown: for each level and for all, a line per stage and one for the difference."""
+        return stages_table({"values": self.values}, seconds)
+
+    def figure(self) -> Figure:
+        """Both stages and their difference, by level and by modality."""
+        return draw_stages(self.values)
+
+    def open(self, row: StageScore) -> Opened:
+        """The pair of a row with what each stage makes of it, found anew."""
+        pair, _ = turned_pair(self.pairs[row.number]) if self.values["turned"] else (self.pairs[row.number], 0)
+        return opened(pair, self.runner(pair), {one.stage: one for one in self.rows if one.number == row.number})
+
+    def inspect(
+        self, which: str = "worst", *, by: str = "error_px", stage: str | None = None, group: str = "all"
+    ) -> Figure:
+        """The worst, the median or the best pair of a row of the table, as a Figure.
+
+        by: a field of StageScore, such as error_px, mean_offset or recall; stage: coarse, fine or final (None: the
+        last one); group: a level, or all. Raises ParameterError for what is not there.
+        """
+        return draw_explorer(self.rows, self.open, View(which, group, stage or self.runner.stages[-1], by))
+
+    def explore(self, **view: Any):
+        """`inspect` by a click: the widget, in JupyterLab."""
+        return explore(self.rows, self.open, View(**{"stage": self.runner.stages[-1], **view}))
+
+    def save(self, folder: str | Path, name: str = "stages", *, command: str = "", results: Path | None = None) -> Path:
+        """Write NAME.csv, NAME.png and the record NAME.json, all into `folder`, the record into `results` if given."""
+        folder = Path(folder)
+        write_rows(folder / f"{name}.csv", self.rows)
+        save_figure(self.figure(), folder / f"{name}.png")
+        told = {"command": command or "microloftr.evaluation.stages.evaluate_stages", "seed": self.values["seed"]}
+        return write_result(name, self.values, **told, split=self.values["split"], folder=results or folder)
+
+
+def evaluate_stages(
+    matcher: Any,
+    dataset: str | Sequence[Pair] = MADE,
+    n_samples: int | None = N_SAMPLES,
+    seed: int = 0,
+    *,
+    split: str = "validation",
+    size: int = SIZE,
+    turned: bool = True,
+    resamples: int = RESAMPLES,
+    progress: Callable = iter,
+) -> Evaluation:
+    """Coarse only and coarse + refinement on the same pairs, with intervals drawn by source, by level and modality.
+
+    matcher: a LoFTR, a Matcher (its network is asked, not its search), the name or file of one, or any object with
+    match(image_0, image_1), which gets its one column. dataset, n_samples, seed, split, size: see `drawn_pairs`.
+    turned: image_1 is turned by the quarters that leave at most 45°, told in each row. progress wraps the numbers of
+    the pairs, as tqdm does. Raises ParameterError or WeightsError.
+    """
+    name = public_name(matcher) if isinstance(matcher, str) else type(matcher).__name__
+    made = get_matcher(matcher) if isinstance(matcher, str) else matcher
+    if not callable(getattr(made, "match", None)) and not hasattr(made, "match_cells"):
+        raise ParameterError(f"A {name} is no matcher: give a LoFTR, a Matcher, a name, or what has match().")
+    runner, pairs = runner_of(made), drawn_pairs(dataset, n_samples, seed, split, size)
+    rows: list[StageScore] = []
+    for number in progress(range(len(pairs))):
+        pair, turns = turned_pair(pairs[number]) if turned else (pairs[number], 0)
+        if number == 0:
+            runner(pair)  # the first pass of a process is slow
+        rows += score_stages(name, pair, runner(pair), runner.side, pairs.error, turns, number)
+    values: dict[str, Any] = {
+        "matcher": name,
+        "weights_sha256": weights_sha256(made if hasattr(made, "model") else Holder(made)),
+        "stages": list(runner.stages),
+        "threshold": getattr(runner, "threshold", None),
+        "dataset": pairs.name,
+        "n_samples": n_samples,
+        "seed": seed,
+        "split": split,
+        "size": size,
+        "turned": turned,
+        **ESTIMATOR,
+        "resamples": resamples,
+    }
+    return Evaluation(values | summarise_stages(rows, resamples), tuple(rows), pairs, runner)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Something with a model, for what asks for that."""
+
+    model: Any
+
+
+def opened(pair: Pair, found: dict[str, Points], rows: dict[str, StageScore]) -> Opened:
+    """A pair and what each stage says of it, for the eye."""
+    ways = {}
+    for stage, points in found.items():
+        matrix, _ = transform_by("magsac", points.points_0, points.points_1)
+        ways[stage] = Way(points.points_0, points.points_1, matrix, rows[stage].error_px)
+    turns = next(iter(rows.values())).turns
+    return Opened(pair.id, pair.group, pair.modality or "", pair.image_0, pair.image_1, pair.homography, ways, turns)
+
+
+def write_rows(path: Path, rows: Sequence[StageScore]) -> None:
+    """A CSV with one line per pair and stage."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [one.name for one in fields(StageScore)], lineterminator="\n")
+        writer.writeheader()
+        for row in map(asdict, rows):
+            writer.writerow({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()})
+
+
+def read_rows(path: str | Path) -> tuple[StageScore, ...]:
+    """The rows of such a CSV. Raises ParameterError where it is missing or another table."""
+    kinds = {one.name: one.type for one in fields(StageScore)}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        return tuple(StageScore(**{name: kinds[name](text) for name, text in line.items()}) for line in lines)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ParameterError(f"{path} is no table of stages: {error}.") from None
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m microloftr stages", description="Before refinement, and after it.")
+    parser.add_argument("--matcher", default="micro", help="a name or weights; a matcher without stages has one column")
+    parser.add_argument("--dataset", default=MADE, help="levels, a level, fixed, a folder with pairs.json, whole …")
+    parser.add_argument("--samples", type=int, default=N_SAMPLES, help=f"pairs of a level, or in all ({N_SAMPLES})")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--split", default="validation", help="validation (for choosing) or test (final tables only)")
+    parser.add_argument("--size", type=int, default=SIZE, help=f"px of a made crop ({SIZE})")
+    parser.add_argument("--as-they-are", action="store_true", help="do not turn image_1 by quarters")
+    parser.add_argument("--runs", type=Path, default=None, help="folder for the CSV file and the figure (runs/stages)")
+    parser.add_argument("--results", type=Path, default=None, help="folder of the record (results, or runs/stages)")
+    options = parser.parse_args(argv)
+    key = matcher_key(options.matcher)
+    runs = options.runs or results_folder().parent / "runs" / "stages"
+    usual = options.matcher == "micro" and options.dataset == MADE
+    found = evaluate_stages(
+        options.matcher, options.dataset, options.samples, options.seed, split=options.split, size=options.size,
+        turned=not options.as_they_are, progress=lambda pairs: tqdm(pairs, unit="pair", disable=None),
+    )  # fmt: skip
+    given = {"matcher": public_name(options.matcher), "dataset": found.values["dataset"]}
+    given |= {name: getattr(options, name) for name in ("samples", "seed", "split", "size")}
+    usually = parser.parse_args([])
+    words = [word for name, value in given.items() if value != getattr(usually, name) for word in (f"--{name}", value)]
+    words += ["--as-they-are"] * options.as_they_are
+    name = "stages" if usual else f"stages_{key}_{matcher_key(found.values['dataset'])}"
+    name += "" if options.split == "validation" else f"_{options.split}"
+    path = found.save(runs, name, command=shlex.join(["python", "-m", "microloftr", "stages", *map(str, words)]),
+                      results=options.results or (results_folder() if usual else None))  # fmt: skip
+    print(found.table())
+    print(path)
+    return 0

@@ -1,0 +1,104 @@
+"""Which records were measured with other weights than those shipped.
+
+Records that name a matcher of ours with the hash of its weights are compared by it. Others that rest on our weights
+without saying which (OLDER) are compared by commit: made before the shipped weights came, they cannot be of them.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from microloftr.errors import MicroLoFTRError
+from microloftr.evaluation.identity import weights_sha256
+
+SHIPPED = ("micro", "one_conv")
+ON_PURPOSE = {"evaluate_first", "training_first"}  # records of earlier weights, which say so in their notes
+OLDER = {  # record: the weights that it rests on, where it does not tell their hash
+    "bench": "micro",
+    "calibration": "micro",
+    "reliability": "micro",
+    "worst": "micro",
+    "finetune": "micro",
+    "threshold": "micro",
+    "threshold_one_conv": "one_conv",
+    "refined_cells": "micro",
+}
+
+
+def other_weights(results: Path) -> list[str]:
+    """One line for each record in `results` that other weights than those shipped were measured for."""
+    lines = []
+    for path in sorted(results.glob("*.json")):
+        if path.stem in ON_PURPOSE:
+            continue
+        record = json.loads(path.read_text(encoding="utf-8"))
+        told = dict(named_weights(record.get("values")))
+        for name, digest in told.items():
+            if digest != shipped_sha256(name):
+                lines.append(
+                    f"results/{path.name}: {name} was measured with other weights ({digest[:12]}) than those shipped "
+                    f"({shipped_sha256(name)[:12]}). {_command(record)}"
+                )
+        name = OLDER.get(path.stem)
+        if name and name not in told and _is_older(results.parent, str(record.get("commit", "")), name):
+            lines.append(
+                f"results/{path.name}: measured at commit {record['commit']}, before the shipped weights of {name}. "
+                f"{_command(record)}"
+            )
+    return lines
+
+
+def named_weights(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """(name, hash) of every matcher of ours within a record's values, wherever it stands."""
+    if isinstance(values, list):
+        for value in values:
+            yield from named_weights(value, key)
+    if not isinstance(values, dict):
+        return
+    digest = values.get("weights_sha256")
+    name = str(values.get("name", key))
+    if isinstance(digest, str) and name.removesuffix("-zeros") in SHIPPED:
+        yield name.removesuffix("-zeros"), digest
+    for inner, value in values.items():
+        yield from named_weights(value, inner)
+
+
+@cache
+def shipped_sha256(name: str) -> str:
+    """The hash that records tell of the shipped weights of a preset."""
+    from microloftr.model.weights import load_model, shipped  # torch, when first needed
+
+    digest = weights_sha256(SimpleNamespace(model=load_model(shipped(name))))
+    if digest is None:
+        raise MicroLoFTRError(f"The shipped weights of {name} hold no parameters.")
+    return digest
+
+
+def _is_older(root: Path, commit: str, name: str) -> bool:
+    """Whether a record's commit comes before the one that brought the shipped weights; False where nobody can tell.
+
+    Work that was not committed may have had them already, if its commit is the very one before.
+    """
+    commit, _, dirty = commit.partition("-")
+    file = f"lib/microloftr/weights/{name}.safetensors"
+    brought = _git(root, "log", "-1", "--format=%H", "--", file)
+    if not brought or not _git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):
+        return False
+    between = _git(root, "rev-list", "--count", f"{commit}..{brought}")
+    return between is not None and between.isdecimal() and int(between) > (1 if dirty else 0)
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _command(record: dict[str, Any]) -> str:
+    return f"Again: {record.get('command', '')}".strip()

@@ -1,0 +1,95 @@
+"""The record of `python -m microloftr stages` → a table: coarse only, coarse + refinement, and their difference."""
+
+from collections.abc import Sequence
+from typing import Any
+
+WORDS = {"coarse": "coarse only", "fine": "coarse + refinement", "final": "as it is", "difference": "difference"}
+COLUMNS = {  # number: head, format, and by what it is shown multiplied
+    "exact": ("true cell", "{:.0f} %", 100),
+    "beside": ("±1 cell", "{:.0f} %", 100),
+    "recall": ("recall", "{:.0f} %", 100),
+    "mean_offset": ("mean px", "{:.2f}", 1),
+    "median_offset": ("median px", "{:.2f}", 1),
+    "precision_1": ("P@1", "{:.2f}", 1),
+    "precision_3": ("P@3", "{:.2f}", 1),
+    "precision_5": ("P@5", "{:.2f}", 1),
+    "matches": ("matches", "{:.0f}", 1),
+    "auc_1": ("AUC@1", "{:.2f}", 1),
+    "auc_3": ("AUC@3", "{:.2f}", 1),
+    "auc_5": ("AUC@5", "{:.2f}", 1),
+    "auc_10": ("AUC@10", "{:.2f}", 1),
+    "failures": ("> 10 px", "{:.0f} %", 100),
+    "seconds": ("s", "{:.3f}", 1),
+}
+INTERVAL = ("median_offset", "auc_3")  # shown with theirs; the record holds them all
+VERDICTS = {"better": "**+**", "worse": "**−**", "tie": "tie", None: ""}
+
+
+def stages_table(record: dict[str, Any], seconds: bool = True) -> str:
+    """A line for each part and stage, one for the paired difference with what it says, and a caption."""
+    values = record["values"]
+    columns = [name for name in COLUMNS if seconds or name != "seconds"]
+    lines = _rows({**values["levels"], "all": values["all"]}, columns)
+    head = ["pairs", "stage", *(COLUMNS[name][0] for name in columns)]
+    return _table(head, lines) + "\n\n" + _caption(record)
+
+
+def stages_modalities(record: dict[str, Any]) -> str:
+    """A line for each modality: both stages' median offset and AUC@3, and the difference."""
+    values = record["values"]
+    head = ["modality (pairs, specimens)", "median px, coarse", "refined", "AUC@3, coarse", "refined", "difference"]
+    rows = []
+    for name, part in values["modalities"].items():
+        stages = [part.get(stage) for stage in ("coarse", "fine")]
+        cells = [_cell(row, number) for number in INTERVAL for row in stages]
+        row = part.get("difference")
+        said = "–" if row is None else f"{_cell(row, 'auc_3', True)} {VERDICTS[row['auc_3_verdict']]}".strip()
+        rows.append([f"{name.replace('_', ' ')} ({part['n']}, {part['sources']})", *cells, said])
+    return _table(head, rows) + "\n\n" + _caption(record)
+
+
+def _rows(parts: dict[str, Any], columns: Sequence[str]) -> list[list[str]]:
+    rows = []
+    for name, part in parts.items():
+        for stage in (key for key in WORDS if key in part):
+            changed = stage == "difference"
+            cells = []
+            for number in columns:
+                cell = _cell(part[stage], number, changed)
+                said = VERDICTS[part[stage].get(f"{number}_verdict")] if changed else ""
+                cells.append(f"{cell} {said}".strip())
+            rows.append([f"{name} ({part['n']})", WORDS[stage], *cells])
+    return rows
+
+
+def _cell(row: dict[str, Any] | None, number: str, signed: bool = False) -> str:
+    if row is None or row[number] is None:
+        return "–"
+    if signed and number == "matches":
+        return f"{row[number]:.0f}"
+    _, style, times = COLUMNS[number]
+    style = style.replace("{:", "{:+").replace(".0f", ".2f") if signed else style
+    text = style.format(times * row[number])
+    if number in INTERVAL and row[f"{number}_low"] is not None:
+        text += f" [{style.format(times * row[f'{number}_low'])}, {style.format(times * row[f'{number}_high'])}]"
+    return text
+
+
+def _caption(record: dict[str, Any]) -> str:
+    values = record["values"]
+    turned = "image_1 turned by the quarters that leave at most 45°" if values["turned"] else "images as they are"
+    split = f", {record['split']} split" if record.get("split") else ""
+    commit = f" Commit {record['commit']}." if record.get("commit") else ""
+    return (
+        f"{values['matcher']}, the network alone: no search, no pixels followed; {turned}{split}. True cell, ±1: share "
+        "of the matches whose point lies in the true cell, in it or a neighbour; recall: of the cells with a true "
+        "partner; px: distance from the truth of the matches whose cell is the true one or beside it, the same at both "
+        "stages; P@t: share of all matches to t px; AUC@t of the mean corner error, failures counted. 95 % intervals "
+        "in brackets, drawn by specimen; of a difference + is better, − worse, and a tie one whose interval holds 0. "
+        f"Homography: {values['estimator']}, {values['threshold_px']:g} px, from at most "
+        f"{values['match_cap']} matches.{commit}"
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *rows))

@@ -1,0 +1,80 @@
+"""Open the pairs behind a table: choose a group, a stage and a number, click worst, median or best.
+
+`draw_explorer` draws one view as a Figure, the widget's static twin; `explore` is the widget. Rows are what was scored,
+one of each pair and stage; `open_row` makes the pair of one of them again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from microloftr.views.figures import figure_bytes
+from microloftr.views.inspect_figures import WHICH, WORDS, Opened, draw_opened, pick
+
+NUMBERS = {
+    "error_px": "corner error",
+    "precision_3": "share of matches to 3 px",
+    "median_offset": "median offset",
+    "recall": "recall of true cells",
+    "exact": "share in the true cell",
+    "matches": "number of matches",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """What is shown: which pair of a group's rows, by which of their numbers, and the stage whose points are drawn."""
+
+    which: str = "worst"
+    group: str = "all"
+    stage: str = "final"
+    by: str = "error_px"
+
+
+def draw_explorer(rows: Sequence[Any], open_row: Callable[[Any], Opened], view: View) -> Figure:
+    """The pair of a view. Raises ParameterError for a view that there is not."""
+    row = pick(rows, view.which, by=view.by, stage=view.stage, group=view.group)
+    pair = open_row(row)
+    value = getattr(row, view.by)
+    return draw_opened(pair, view.stage, f"{view.which} by {NUMBERS.get(view.by, view.by)} ({value:.3g})")
+
+
+def explore(rows: Sequence[Any], open_row: Callable[[Any], Opened], view: View):
+    """The widget: two choices, a number, and three buttons. Pairs that were opened once are kept.
+
+    Returns an ipywidgets VBox with the attributes `view` (what is shown now) and `controls`.
+    """
+    import ipywidgets  # here, so that a picture alone needs no widgets
+
+    kept: dict[str, Opened] = {}
+
+    def once(row: Any) -> Opened:
+        if row.id not in kept:
+            kept[row.id] = open_row(row)
+        return kept[row.id]
+
+    known = list(dict.fromkeys(row.stage for row in rows))
+    stages = [(WORDS.get(stage, stage), stage) for stage in known]
+    numbers = [(words, name) for name, words in NUMBERS.items() if hasattr(rows[0], name)]
+    picture = ipywidgets.Image(format="jpeg")
+    controls = {
+        "which": ipywidgets.ToggleButtons(options=WHICH, value=view.which),
+        "group": ipywidgets.Dropdown(
+            options=["all", *dict.fromkeys(row.group for row in rows)], value=view.group, description="group"
+        ),
+        "stage": ipywidgets.Dropdown(options=stages, value=view.stage, description="stage"),
+        "by": ipywidgets.Dropdown(options=numbers, value=view.by, description="by"),
+    }
+    box = ipywidgets.VBox([controls["which"], ipywidgets.HBox([*controls.values()][1:]), picture])
+    box.view, box.controls = view, controls
+
+    def show(_=None) -> None:
+        box.view = replace(view, **{name: control.value for name, control in controls.items()})
+        picture.value = figure_bytes(draw_explorer(rows, once, box.view), "jpeg")
+
+    show()
+    for control in controls.values():
+        control.observe(show, "value")
+    return box

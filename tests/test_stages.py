@@ -1,0 +1,369 @@
+"""Before refinement and after it: planted points scored by hand, the network's own points, paired intervals, files."""
+
+import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Picture
+
+from microloftr.__main__ import main
+from microloftr.errors import ParameterError
+from microloftr.evaluation import metrics, stage_scores, stage_summary
+from microloftr.evaluation.evaluate import evaluate, further_words
+from microloftr.evaluation.inspection import of_predictions, reopened
+from microloftr.evaluation.pair import Pair
+from microloftr.evaluation.predictions import load_predictions
+from microloftr.evaluation.protocols import MadePairs
+from microloftr.evaluation.stage_pairs import PairsOfSeed, drawn_pairs, each_before_any_again, turned_pair
+from microloftr.evaluation.stage_scores import Network, Points, StageScore, runner_of, score_stages
+from microloftr.evaluation.stage_summary import NUMBERS, summarise_part, verdict
+from microloftr.evaluation.stages import evaluate_stages, read_rows
+from microloftr.evaluation.summary import PairScore, summarise
+from microloftr.evaluation.tables_stages import stages_modalities, stages_table
+from microloftr.matches import Matches
+from microloftr.matching import Matcher
+from microloftr.registration.families import move_points
+from microloftr.results import results_folder
+
+SHIFT = np.array([[1, 0, 3.0], [0, 1, 0], [0, 0, 1]])  # 3 px to the right: never half a cell
+
+
+def texture(seed: int, height: int = 96, width: int = 112) -> np.ndarray:
+    small = torch.rand(1, 1, height // 8, width // 8, generator=torch.Generator().manual_seed(seed))
+    pixels = torch.nn.functional.interpolate(small, (height, width), mode="bicubic").clamp(0, 1)[0, 0]
+    return (pixels * 255).byte().numpy()
+
+
+def a_pair(seed: int = 0, source: str = "s", turns: int = 0) -> Pair:
+    """A texture and its part from column 16 on, turned by quarters."""
+    image = texture(seed)
+    moved = np.ascontiguousarray(np.rot90(image[:, 16:], -turns))
+    back = np.array([[1, 0, -16.0], [0, 1, 0], [0, 0, 1]])
+    height = len(image)
+    turn = [np.eye(3), [[0, -1, height - 1], [1, 0, 0], [0, 0, 1]]][turns]
+    homography = np.array(turn) @ back
+    return Pair(f"p{seed}", "g", source, image, moved, homography, 0.0, image.shape[::-1], moved.shape[::-1], "sem")
+
+
+class Oracle:
+    """Knows the pairs' truth: four right matches and many wrong, or none at all."""
+
+    def __init__(self, pairs: list[Pair]) -> None:
+        self.pairs = {pair.image_0.tobytes(): pair for pair in pairs}
+
+    def match(self, image_0: np.ndarray, image_1: np.ndarray) -> Matches:
+        pair = self.pairs[image_0.tobytes()]
+        y, x = np.mgrid[20:80:8, 40:100:8]
+        points_0 = np.stack((x.ravel(), y.ravel()), 1).astype(float)
+        points_1 = move_points(points_0, pair.homography)
+        return Matches(points_0, points_1, np.ones(len(points_0)), pair.size_0, pair.size_1)
+
+
+@pytest.fixture(scope="module")
+def micro() -> Matcher:
+    return Matcher.from_pretrained("micro", device="cpu", search=False)
+
+
+def planted() -> tuple[Pair, dict[str, Points]]:
+    """Seven matched cells of a 64×64 pair shifted by 3 px: five right, one a cell beside, one 40 px off."""
+    blank = np.zeros((64, 64), np.uint8)
+    pair = Pair("p", "easy", "s", blank, blank, SHIFT, 0.0, (64, 64), (64, 64), "sem")
+    points_0 = np.array([[8, 8], [16, 8], [24, 40], [32, 48], [8, 48], [16, 24], [8, 16.0]])
+    coarse = points_0.copy()
+    coarse[5] += [8, 0]
+    coarse[6] += [40, 0]
+    fine = points_0 + [3, 0]
+    fine[4] += [0, 0.5]
+    fine[5] = points_0[5] + [6, 0]
+    fine[6] = coarse[6]
+    return pair, {"coarse": Points(points_0, coarse, 0.1), "fine": Points(points_0, fine, 0.3)}
+
+
+def check_planted() -> None:
+    pair, found = planted()
+    coarse, fine = score_stages("m", pair, found, 640)
+    # the truth lies 3 px right of the centre, in the same cell: five of seven in the true cell, a sixth beside it
+    assert (coarse.exact, coarse.beside, coarse.near) == (pytest.approx(5 / 7), pytest.approx(6 / 7), 6)
+    assert coarse.mean_offset == pytest.approx((5 * 3 + 5) / 6) and coarse.median_offset == 3
+    # refined: four to the pixel, one half a pixel low, one 3 px too far (still the neighbour's cell), one lost
+    assert fine.mean_offset == pytest.approx((0.5 + 3) / 6) and fine.median_offset == 0 and fine.near == 6
+    assert (fine.exact, fine.beside) == (pytest.approx(5 / 7), pytest.approx(6 / 7))
+    assert (coarse.precision_1, fine.precision_1) == (0, pytest.approx(5 / 7))
+    assert (coarse.precision_5, fine.precision_5) == (
+        pytest.approx(5 / 7),
+        pytest.approx(6 / 7),
+    )  # (5 px is not below 5)
+    # of the 8×8 cells all have their partner in the same place: five are among the matches
+    assert coarse.recall == fine.recall == pytest.approx(5 / 64)
+    assert (coarse.matches, coarse.seconds, fine.seconds) == (7, 0.1, 0.3) and math.isnan(coarse.cells)
+    assert fine.error_px < 1.5 < coarse.error_px < 4.5
+
+
+def test_planted_points_by_hand():
+    check_planted()
+
+
+FAULTS = {
+    "cells named by their corner": ("cell_of", lambda p, s: np.floor(np.asarray(p) / 8)),
+    "every match is near": ("BESIDE", 100.0),
+    "half a cell is near": ("BESIDE", 4.0),
+    "cells of 16 px": ("COARSE_STRIDE", 16),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_score_broken_on_purpose_is_caught(fault, monkeypatch):
+    name, broken = FAULTS[fault]
+    monkeypatch.setattr(stage_scores, name, broken)
+    with pytest.raises(AssertionError):
+        check_planted()
+
+
+def test_no_matches_are_a_failure_and_no_error():
+    pair, _ = planted()
+    none = np.zeros((0, 2))
+    (score,) = score_stages("m", pair, {"final": Points(none, none, 0.1)}, 640)
+    assert score.error_px == math.inf and score.exact == score.beside == score.recall == score.matches == 0
+    assert math.isnan(score.mean_offset)
+    told = summarise_part([score, replace(score, source="t")], 20)["final"]
+    assert told["failures"] == 1 and told["auc_10"] == 0 and told["mean_offset"] is None
+
+
+def test_the_network_alone_says_what_the_model_says(micro):
+    pair = a_pair()
+    found = Network(micro.model, 0.0)(pair)
+    images = (torch.from_numpy(x).float()[None, None] / 255 for x in (pair.image_0, pair.image_1))
+    with torch.inference_mode():
+        said = micro.model(*images, threshold=0.0)
+    order = torch.argsort(-said.confidence, stable=True)
+    for stage, points in (("coarse", said.coarse_points_1), ("fine", said.points_1)):
+        np.testing.assert_allclose(found[stage].points_0, said.points_0[order].numpy(), atol=1e-4)
+        np.testing.assert_allclose(found[stage].points_1, points[order].numpy(), atol=1e-4)
+    assert found["fine"].seconds >= found["coarse"].seconds > 0
+    matches = micro.match(pair.image_0, pair.image_1)
+    alone = runner_of(micro)(pair)["fine"].points_1
+    inside = ((alone > -0.5) & (alone < np.array(pair.size_1) - 0.5)).all(1)  # a Matcher leaves the others out
+    np.testing.assert_allclose(alone[inside], matches.points_1, atol=1e-3)
+
+
+def test_larger_images_are_shrunk_and_points_come_back(micro):
+    image = texture(3, 192, 224)
+    pair = Pair("p", "g", "s", image, image, np.eye(3), 0.0, (224, 192), (224, 192))
+    network = Network(micro.model, side=112)
+    found = network(pair)
+    coarse, fine = score_stages("m", pair, found, network.side)
+    assert fine.matches > 100 and fine.median_offset < 0.8 and fine.exact == coarse.exact == 1 and coarse.cells > 0.9
+
+
+def test_quarters_are_taken_away_and_the_truth_follows(micro):
+    pair = a_pair(turns=1)
+    turned, turns = turned_pair(pair)
+    assert turns in (1, 3) and turned.size_1 == (96, 96)
+    assert np.array_equal(turned.image_1, a_pair().image_1)
+    np.testing.assert_allclose(turned.homography, a_pair().homography, atol=1e-9)
+    assert turned_pair(turned) == (turned, 0)
+    rows = evaluate_stages(micro, [pair], None, resamples=10).rows
+    lying = evaluate_stages(micro, [pair], None, turned=False, resamples=10).rows
+    assert rows[1].precision_1 > 0.8 > 2 * lying[1].precision_1 and rows[1].turns == turns and lying[1].turns == 0
+
+
+def scores(stage: str, errors: list[float], **values) -> list[StageScore]:
+    plain = PairScore("m", stage, "g", "s", "sem", "p", 0.0, 50, 40, 0.0, 0.5, 0.7, 0.9, 0.3, 0.1)
+    names = {name: getattr(plain, name) for name in PairScore.__dataclass_fields__}
+    rows = []
+    for k, error in enumerate(errors):
+        own = {"error_px": error, "source": f"s{k}", "id": f"p{k}", "number": k, "near": 9, "recall": 0.5}
+        own |= {"mean_offset": min(error, 12.0), "median_offset": min(error, 12.0)}
+        rows.append(StageScore(**{**names, **own, **values}))
+    return rows
+
+
+ERRORS = [0.2, 9.0, 0.5, 2.0, 4.0, math.inf, 1.0, 6.0]
+
+
+def check_summary() -> None:
+    told = summarise_part(scores("coarse", ERRORS) + scores("fine", [0.5 * e for e in ERRORS]), 100)
+    as_ever = summarise([PairScore(**{k: getattr(row, k) for k in PairScore.__dataclass_fields__})
+                         for row in scores("coarse", ERRORS)])  # fmt: skip
+    for name in ("auc_1", "auc_3", "auc_5", "auc_10", "failures", "precision_1", "precision_5", "matches"):
+        assert told["coarse"][name] == pytest.approx(as_ever[name], rel=1e-4)
+    assert told["coarse"]["failures"] == 1 / 8 and told["n"] == told["sources"] == 8
+    assert told["fine"]["auc_10"] > told["coarse"]["auc_10"]
+    change = told["difference"]
+    assert change["auc_3"] == pytest.approx(told["fine"]["auc_3"] - told["coarse"]["auc_3"], rel=1e-3)
+    assert change["auc_3_verdict"] == "better" and change["matches_verdict"] is None
+    assert change["failures"] == 0 and change["failures_verdict"] == "tie" and change["recall_verdict"] == "tie"
+
+
+def test_the_summary_is_the_one_of_every_table():
+    check_summary()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ("auc", lambda errors, t: real_auc([e for e in errors if np.isfinite(e)] or [99.0], t)),
+        ("auc", lambda errors, t: real_auc(errors, [5.0] * len(t))),
+        ("failure_rate", lambda errors, t: float(np.mean([e > t for e in errors if np.isfinite(e)]))),
+    ],
+    ids=["failures dropped", "threshold ignored", "infinity is no failure"],
+)
+def test_a_summary_broken_on_purpose_is_caught(broken, monkeypatch):
+    names = ("auc", "failure_rate", "bootstrap_interval")
+    faulty = SimpleNamespace(**{name: getattr(metrics, name) for name in names} | {broken[0]: broken[1]})
+    monkeypatch.setattr(stage_summary, "metrics", faulty)
+    with pytest.raises(AssertionError):
+        check_summary()
+
+
+real_auc = metrics.auc
+
+
+def test_the_difference_is_one_of_pairs():
+    """Pairs that differ much from each other, and by the same little everywhere: sure, though the rows overlap."""
+    errors = np.linspace(0.2, 2.8, 14)
+    told = summarise_part(scores("coarse", list(errors)) + scores("fine", list(errors - 0.1)), 200)
+    coarse, fine, change = told["coarse"], told["fine"], told["difference"]
+    assert coarse["median_offset_low"] < fine["median_offset_high"]  # each alone says nothing
+    assert change["mean_offset"] == pytest.approx(-0.1) and change["mean_offset_verdict"] == "better"
+    assert change["mean_offset_high"] - change["mean_offset_low"] < 0.01
+    assert change["auc_3_low"] > 0
+
+
+def test_whole_sources_are_drawn():
+    """Two specimens, one right and one wrong: the interval goes from nothing to all, however many pairs they have."""
+    rows = [replace(row, source=f"s{row.number % 2}") for row in scores("coarse", [0.1, 20.0] * 10)]
+    told = summarise_part(rows, 200)["coarse"]
+    assert (told["failures_low"], told["failures_high"]) == (0, 1)
+    assert summarise_part([replace(row, source="s") for row in rows], 50)["coarse"]["failures_low"] is None
+
+
+def test_verdicts():
+    assert verdict("auc_3", 0.1, 0.2) == "better" and verdict("auc_3", -0.2, -0.1) == "worse"
+    assert verdict("failures", 0.1, 0.2) == "worse" and verdict("mean_offset", -0.2, -0.1) == "better"
+    assert verdict("auc_3", -0.1, 0.2) == verdict("auc_3", 0.0, 0.2) == "tie"
+    assert verdict("auc_3", np.nan, np.nan) is None and verdict("matches", 1, 2) is None
+
+
+def test_any_matcher_has_its_one_column():
+    pairs = [a_pair(k, f"s{k}") for k in range(3)]
+    found = evaluate_stages(Oracle(pairs), pairs, None, turned=False, resamples=20)
+    assert found.values["stages"] == ["final"] and len(found.rows) == 3
+    told = found.values["all"]
+    assert "difference" not in told and told["final"]["auc_3"] > 0.99 and told["final"]["cells"] is None
+    assert "| as it is |" in found.table() and found.values["weights_sha256"] is None
+    assert found.inspect("best").axes
+
+
+def test_model_matcher_and_name_are_the_same_network(micro):
+    pairs = [a_pair(k, f"s{k}") for k in range(2)]
+    whole = Matcher.from_pretrained("micro", device="cpu")
+    ways = {"model": micro.model, "matcher": whole, "name": "micro"}
+    by = {kind: evaluate_stages(made, pairs, None, resamples=20) for kind, made in ways.items()}
+    first = [replace(row, matcher="", seconds=0.0) for row in by["model"].rows]
+    for found in by.values():
+        assert [replace(row, matcher="", seconds=0.0) for row in found.rows] == first
+        assert found.values["weights_sha256"] == by["model"].values["weights_sha256"]
+    coarse, fine = (by["name"].values["all"][stage] for stage in ("coarse", "fine"))
+    assert coarse["cells"] == fine["cells"] and fine["median_offset"] < coarse["median_offset"] + 1
+    without = evaluate_stages("one_conv", pairs, None, resamples=20)
+    assert without.values["stages"] == ["coarse"] and "difference" not in without.values["all"]
+
+
+def test_made_pairs_are_drawn_by_seed_and_alone():
+    one, two = drawn_pairs("hard", 3, 0, size=64), drawn_pairs("hard", 5, 0, size=64)
+    assert [number for _, number in one.members] == [number for _, number in two.members][:3]
+    assert np.array_equal(one[1].image_1, two[1].image_1) and one[0].accuracy_px == 0
+    other = drawn_pairs("hard", 3, 1, size=64)
+    assert not np.array_equal(one[0].image_0, other[0].image_0) and one[0].image_0.dtype == np.uint8
+    assert len(drawn_pairs("levels", 2, 0, size=64)) == 8
+    source = PairsOfSeed("easy", "validation", 5, 64)
+    assert source[3].source == source.atlas.specimens[3] and source[3].id.startswith("easy/5-0003-")
+
+
+def test_each_micrograph_before_any_again():
+    numbers = each_before_any_again(27, 60, 3)
+    assert sorted(numbers[:27]) == list(range(27)) and sorted(numbers[27:54]) == list(range(27, 54))
+    assert len(set(numbers)) == 60 and numbers != each_before_any_again(27, 60, 4)
+
+
+def test_pairs_of_ones_own_are_drawn_without_any_twice():
+    pairs = [a_pair(k) for k in range(5)]
+    drawn = drawn_pairs(pairs, 3, 0)
+    assert len({drawn[k].id for k in range(3)}) == 3 and len(drawn_pairs(pairs, None, 0)) == 5
+
+
+@pytest.mark.parametrize(
+    ("dataset", "n", "said"),
+    [("easy", 0, "1 or more"), ("easy", None, "number of samples"), ([], 3, "no pairs"), ("nowhere", 3, "neither")],
+)
+def test_what_cannot_be_is_refused(dataset, n, said):
+    with pytest.raises(ParameterError, match=said):
+        drawn_pairs(dataset, n, 0)
+
+
+def test_what_is_no_matcher_is_refused():
+    with pytest.raises(ParameterError, match="no matcher"):
+        evaluate_stages(object(), [a_pair()], None)
+    with pytest.raises(ParameterError, match="no table"):
+        read_rows("nowhere.csv")
+
+
+def test_the_command_writes_record_table_and_figure(tmp_path, capsys):
+    words = ["stages", "--dataset", "easy", "--samples", "2", "--size", "96", "--seed", "3"]
+    assert main([*words, "--runs", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    name = "stages_micro_easy"
+    record = json.loads((tmp_path / f"{name}.json").read_text())
+    assert record["command"] == "python -m microloftr " + " ".join([words[0], *words[1:5], "--seed", "3", *words[5:7]])
+    assert record["seed"] == 3 and record["split"] == "validation" and set(record["values"]["levels"]) == {"easy"}
+    assert set(NUMBERS) <= set(record["values"]["all"]["fine"]) and stages_table(record).splitlines()[0] in said
+    assert "| widefield" in stages_modalities(record) or "| " in stages_modalities(record)
+    assert (tmp_path / f"{name}.png").stat().st_size > 1000
+    again = reopened(tmp_path / f"{name}.csv", name, folder=tmp_path)
+    assert len(again.rows) == 4 and again.rows[1].stage == "fine"
+    opened = again.open(again.rows[2])
+    assert opened.id == again.rows[2].id and set(opened.ways) == {"coarse", "fine"}
+    assert len(opened.ways["fine"].points_0) == again.rows[3].matches
+
+
+def test_files_of_predictions_open_their_pairs(tmp_path):
+    protocol = MadePairs("easy", limit=2)
+    evaluate(["micro-zeros"], [protocol], runs=tmp_path, results=None)
+    rows = of_predictions(load_predictions(next(tmp_path.rglob("*.npz"))), protocol)
+    assert {row.stage for row in rows.rows} == {"final", "coarse"} and rows.open(rows.rows[0]).id == rows.rows[0].id
+    assert rows.inspect("worst").axes and rows.explore(stage="final").view.which == "worst"
+
+
+def test_a_record_of_whole_micrographs_says_how_it_was_made(tmp_path):
+    whole = {"whole": "bundled"}
+    assert further_words("", whole, results_folder()) == ["--levels", "''", "--whole", "--results", "results"]
+    assert further_words("easy", {"whole": "/mine", "hpatches": "/h"}, tmp_path) == [
+        "--whole", "PLACE", "--hpatches", "PLACE"
+    ]  # fmt: skip
+
+
+def test_a_folder_of_pairs_by_group_and_by_what_its_truth_bears(tmp_path):
+    """Two pairs of exact truth and one of unknown: that one counts among matches and in no AUC."""
+    rows = []
+    for k in range(3):
+        pair = a_pair(k)
+        for end, pixels in enumerate((pair.image_0, pair.image_1)):
+            Picture.fromarray(pixels).save(tmp_path / f"{k}_{end}.png")
+        rows.append({"id": str(k), "image_0": f"{k}_0.png", "image_1": f"{k}_1.png", "source": f"s{k}",
+                     "homography": pair.homography.tolist(), "group": "ab"[k % 2]})  # fmt: skip
+        rows[-1] |= {} if k == 2 else {"accuracy_px": 0.1}
+    (tmp_path / "pairs.json").write_text(json.dumps(rows))
+    found = evaluate_stages("micro", str(tmp_path), None, resamples=20)
+    assert set(found.values["levels"]) == {"a", "b"} and found.pairs.error == "overlap"
+    assert [row.accuracy_px for row in found.rows[::2]][:2] == [0.1, 0.1] and math.isnan(found.rows[-1].accuracy_px)
+    known = [row.error_px for row in found.rows if row.stage == "fine"][:2]
+    assert found.values["all"]["fine"]["auc_10"] == pytest.approx(metrics.auc(known, [10.0])[0], rel=1e-4)
+    assert found.values["all"]["n"] == 3 and found.values["dataset"] == "real"
+    assert found.rows[1].error_px == pytest.approx(
+        metrics.overlap_error(found.open(found.rows[1]).ways["fine"].estimate, a_pair().homography, (112, 96), (96, 96))
+    )
