@@ -113,7 +113,7 @@ def trained(
     says so. `progress` wraps the numbers of the steps that are left.
     Raises ParameterError where the folder holds another training.
     """
-    told = {"forms": {key: repr(replace(form, words="")) for key, form in forms.items()}, "schedule": repr(schedule)}
+    told = told_of(forms, schedule)
     checkpoint = folder / TRAINED_BY
     stages = {key: fresh(form, model.config, schedule.seed).train() for key, form in forms.items()}
     optimizers = {key: torch.optim.AdamW(stage.parameters(), schedule.rate) for key, stage in stages.items()}
@@ -149,6 +149,14 @@ def trained(
             save_tensors(state, checkpoint)
             saved = time.monotonic()
     return {key: stage.eval() for key, stage in stages.items()}
+
+
+def told_of(forms: dict[str, Form], schedule: Schedule) -> dict[str, Any]:
+    """What decides a training, as its checkpoint tells it."""
+    names = ("steps", "pairs", "crop", "rate", "clip", "seed")
+    weights = {name: getattr(schedule.weights, name) for name in ("heat", "offset", "refined_per_pair", "jitter")}
+    shapes = {key: [form.dim, form.heads, form.window, form.reading] for key, form in forms.items()}
+    return {"forms": shapes, **{name: getattr(schedule, name) for name in names}, **weights}
 
 
 def done(folder: Path) -> int:
