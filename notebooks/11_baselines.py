@@ -279,8 +279,8 @@ answer(
 assert all(with_it.values()), f"no RootSIFT in {[name for name, there in with_it.items() if not there]}"
 
 # %% [markdown]
-# **Is a network needed at all?** Where two images of one specimen differ by a shift, phase correlation is enough, and
-# faster than anything; where they also turn and keep their contrast, a fair RootSIFT is. What is left is printed here:
+# **Is a network needed at all?** Where two images of one specimen differ by a shift, phase correlation is enough;
+# where they also turn and keep their contrast, a fair RootSIFT is. What is left is printed here:
 # how many of RootSIFT's failures `micro` mends at each level, and which single change breaks only one of them.
 
 # %%
