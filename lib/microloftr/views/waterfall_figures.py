@@ -49,7 +49,7 @@ def draw_waterfall(values: Mapping[str, Any]) -> Figure:
         axis.spines[["top", "right", "left"]].set_visible(False)
     axes[0, 0].set_yticks(np.arange(len(rows)), [row["words"] for row in rows.values()], fontsize=FONT - 2)
     axes[0, 1].set_yticks(np.arange(len(rows)), [])
-    axes[0, 1].legend(fontsize=FONT - 2, frameon=False, loc="lower right", title="pairs", title_fontsize=FONT - 2)
+    axes[0, 1].legend(fontsize=FONT - 2, frameon=False, loc="upper right", title="pairs", title_fontsize=FONT - 2)
     return figure
 
 

@@ -19,7 +19,7 @@ from microloftr.data.fixed import split_atlas
 from microloftr.data.pairs import PairBatch, make_pairs
 from microloftr.errors import MicroLoFTRError, ParameterError
 from microloftr.model.presets import PRESETS
-from microloftr.model.weights import load_model, random_model, shipped
+from microloftr.model.weights import random_model
 from microloftr.results import read_result, write_result
 from microloftr.training.diagnostics.brief import Curve, fresh, shuffled, train_briefly, zeros
 from microloftr.training.diagnostics.initial_loss import (
@@ -36,7 +36,7 @@ from microloftr.training.losses import coarse_loss
 LEVEL, CROP, BATCH, HELD, EVERY = "medium", 128, 4, 8, 20
 SIZES = {"micro": (96, 192, 320), "one_conv": (96, 192, 320), "loftr": (96, 128)}
 PARTS = ("overfit", "starts")
-OVERFIT = {"micro": (150, 1.5e-3), "one_conv": (150, 3e-3)}  # most steps, learning rate
+OVERFIT = {"micro": (500, 1.5e-3), "one_conv": (150, 3e-3)}  # most steps, learning rate
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,11 @@ def starts(seed: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
 
 
 def by_heart(seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
-    """`micro` (from its shipped weights) and `one_conv` (from random ones) on one batch of two small pairs."""
+    """`micro` and `one_conv`, from random weights, on one batch of two small pairs."""
     batch = make_pairs(split_atlas("validation"), "easy", seed, np.arange(2), 96)
     found = {}
     for preset, (steps, rate) in OVERFIT.items():
-        model = load_model(shipped("micro")) if preset == "micro" else fresh(PRESETS[preset], seed)
+        model = fresh(PRESETS[preset], seed)
         train = TrainConfig(steps=steps, lr=rate, backbone_lr=rate, warmup=10, decay=steps, weight_decay=0.0)
         result = overfit(model, batch, train)
         last = result.looks[-1]
