@@ -350,7 +350,8 @@ def test_the_records_and_tables_of_an_evaluation(folder, tmp_path, monkeypatch):
     assert evaluate.main(arguments) == 0
     text = (results / "evaluate_real.json").read_text()
     record = json.loads(text)
-    assert record["command"] == f"python -m microloftr evaluate --matchers {ORACLE},phase_correlation --real FOLDER --levels ''"
+    asked = f"--matchers {ORACLE},phase_correlation --real FOLDER --levels ''"
+    assert record["command"] == f"python -m microloftr evaluate {asked}"
     assert str(tmp_path) not in text and record["split"] == "real"
     values = record["values"]
     assert values["threshold_px"] == 2 and values["match_cap"] == 4096 and "MAGSAC" in values["estimator"]

@@ -55,6 +55,7 @@ VARIANTS = (
     Variant("first", "the mixture of the first weights", ("data.mixture=first",)),
     Variant("plain", "plain appearance", ("data.mixture=train-plain",)),
     Variant("no-tones", "no other tones, no other channels", ("data.mixture=train-no-tones",)),
+    Variant("no-imaging", "no defocus, few photons, charging, shading, dust", ("data.mixture=train-no-imaging",)),
     Variant("no-sections", "no deformed or replaced content", ("data.mixture=train-no-sections",)),
     Variant("near", "rotations to 12° and scales to 1.1 only", ("data.mixture=train-near",)),
     Variant("wider", "photographs and textures too", ("data.wider=both",)),
