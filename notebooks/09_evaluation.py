@@ -70,15 +70,15 @@ print(f"precision of three points at 1 and 3 px: {precision[0]:.3f} and {precisi
 #
 # ## One call
 #
-# `evaluate_stages` runs the network alone on made pairs and scores its points twice: before refinement, at the centres
+# `evaluate` runs the network alone on made pairs and scores its points twice: before refinement, at the centres
 # of the matched cells, and after it. Same weights, same pairs, same matches. There is no search over turns here and
 # nothing is followed on the pixels, which would hide what refinement does; where a pair is turned further than the
 # network can see, image_1 is turned back by quarters first.
 
 # %%
-from microloftr.evaluation.stages import evaluate_stages
+from microloftr.evaluation import evaluate
 
-found = evaluate_stages(matcher, level, samples, seed, size=size, resamples=200)
+found = evaluate(matcher, level, samples, seed, size=size, resamples=200)
 display(Markdown(found.table(seconds=False)))
 live = found.values["all"]
 stages = found.values["stages"]
@@ -326,7 +326,7 @@ assert off < 3 and right > 0.5
 part = whole["difference"]
 answer(
     "Q06",
-    "One call, `evaluate_stages(matcher, dataset, n_samples, seed)`, gives both columns from the same weights and "
+    "One call, `evaluate(matcher, dataset, n_samples, seed)`, gives both columns from the same weights and "
     "pairs. Over {n} made pairs of four levels, the network alone: {exact:%} of the matches in the true cell and "
     "{beside:%} in it or beside; offset {coarse:.2f} px by the median before refinement and {value:.2f} px after "
     "({low:.2f} to {high:.2f}); AUC@3 of the corner error {coarse_auc:.2f} before and {fine_auc:.2f} after, a paired "

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from microloftr.errors import ParameterError, WeightsError
-from microloftr.evaluation import baseline_record, evaluate, summary
+from microloftr.evaluation import baseline_record, predict_and_score, summary
 from microloftr.evaluation.baselines import binary
 from microloftr.evaluation.baselines.aliked_lightglue import DETECTOR, MATCHER, AlikedLightGlue, loaded
 from microloftr.evaluation.baselines.binary import AKAZE, ORB, mutual_binary
@@ -317,7 +317,7 @@ def test_a_matcher_from_outside_in_ten_lines(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(summary, "RESAMPLES", 20)
     arguments = ["--matchers", "my_package.MyMatcher", "--levels", "", "--real", str(folder)]
-    evaluate.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
+    predict_and_score.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
     values = read_result("evaluate_real", tmp_path / "results")["values"]
     assert values["groups"]["all"]["my_package_MyMatcher"]["auc_1"] == pytest.approx(1, abs=1e-3)
 

@@ -13,7 +13,7 @@ from microloftr.config.keys import GROUPS, presets
 from microloftr.config.plain import MATCHERS
 from microloftr.config.schema import several
 from microloftr.errors import ConfigError
-from microloftr.evaluation import evaluate
+from microloftr.evaluation import predict_and_score
 from microloftr.evaluation.matchers import DEFAULT_MATCHERS
 from microloftr.model.presets import PRESETS
 from microloftr.results import read_result
@@ -126,19 +126,23 @@ def test_commas_are_every_combination():
 
 def test_evaluate_takes_its_group():
     assert MATCHERS == DEFAULT_MATCHERS
-    given = evaluate.defaults([])
+    given = predict_and_score.defaults([])
     assert given["matchers"] == ",".join(DEFAULT_MATCHERS) and given["levels"] == "easy,medium,hard,extreme"
     assert (given["split"], given["limit"], given["real"], given["jobs"]) == ("validation", None, None, 1)
     assert given["force"] is False
-    given = evaluate.defaults(["eval=quick", "eval.levels=[easy]", "eval.split=test"])
+    given = predict_and_score.defaults(["eval=quick", "eval.levels=[easy]", "eval.split=test"])
     assert (given["matchers"], given["levels"], given["limit"]) == ("micro,one_conv", "easy", 10)
     assert given["split"] == "test"
 
 
 def test_evaluate_goes_by_its_group_and_its_flags_go_first(monkeypatch, capsys):
     seen = {}
-    monkeypatch.setattr(evaluate, "evaluate", lambda matchers, protocols, **more: seen.update(more, m=matchers) or {})
-    monkeypatch.setattr(evaluate, "get_protocol", lambda name, *_: type("P", (), {"record": "evaluate", "name": name}))
+    monkeypatch.setattr(
+        predict_and_score, "predict_and_score", lambda matchers, protocols, **more: seen.update(more, m=matchers) or {}
+    )
+    monkeypatch.setattr(
+        predict_and_score, "get_protocol", lambda name, *_: type("P", (), {"record": "evaluate", "name": name})
+    )
     assert main(["evaluate", "eval.limit=3", "eval.matchers=[rootsift]", "--jobs", "2"]) == 0
     assert (seen["m"], seen["jobs"], seen["results"]) == (["rootsift"], 2, None)
     assert main(["evaluate", "eval.matchers=[rootsift]", "--matchers", "micro", "eval.limit=1"]) == 0

@@ -18,7 +18,7 @@ from microloftr.data import fixed
 from microloftr.data.atlas import build_atlas
 from microloftr.data.micrographs import Micrograph
 from microloftr.errors import ParameterError
-from microloftr.evaluation import evaluate, predict, score, summary, threshold
+from microloftr.evaluation import predict, predict_and_score, score, summary, threshold
 from microloftr.evaluation.predictions import load_predictions
 from microloftr.evaluation.protocols import FolderPairs, MadePairs, fingerprint, get_protocol, real_folder
 from microloftr.evaluation.score import score_pairs
@@ -347,7 +347,7 @@ def test_the_records_and_tables_of_an_evaluation(folder, tmp_path, monkeypatch):
     runs, results = tmp_path / "runs", tmp_path / "results"
     arguments = ["--levels", "", "--real", str(folder), "--matchers", f"{ORACLE},phase_correlation"]
     arguments += ["--runs", str(runs), "--results", str(results)]
-    assert evaluate.main(arguments) == 0
+    assert predict_and_score.main(arguments) == 0
     text = (results / "evaluate_real.json").read_text()
     record = json.loads(text)
     asked = f"--matchers {ORACLE},phase_correlation --real FOLDER --levels ''"
@@ -364,7 +364,7 @@ def test_the_records_and_tables_of_an_evaluation(folder, tmp_path, monkeypatch):
     assert len(rows) == 4 * 2 + 4 and {row["stage"] for row in rows} == {"final", "coarse"}
 
     calls = Oracle.calls
-    assert evaluate.main(arguments) == 0
+    assert predict_and_score.main(arguments) == 0
     assert Oracle.calls == calls and (results / "evaluate_real.json").read_text() == text
     assert (
         score.main(
@@ -379,10 +379,13 @@ def test_the_records_and_tables_of_an_evaluation(folder, tmp_path, monkeypatch):
 
 def test_a_quick_look_writes_nothing(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(summary, "RESAMPLES", 50)
-    monkeypatch.setattr(evaluate, "default_results", lambda *args: pytest.fail("a quick look has no results"))
+    monkeypatch.setattr(predict_and_score, "default_results", lambda *args: pytest.fail("a quick look has no results"))
     before = sorted(tmp_path.rglob("*"))
     arguments = ["--levels", "", "--real", str(folder), "--matchers", ORACLE, "--limit", "2"]
-    assert evaluate.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]) == 0
+    assert (
+        predict_and_score.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
+        == 0
+    )
     assert sorted(tmp_path.rglob("*")) == before
     table = capsys.readouterr().out
     assert "OpenCV USAC_MAGSAC" in table and "2 px" in table and "4096 matches" in table and "Resize" in table

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from microloftr.errors import ParameterError
-from microloftr.evaluation import evaluate, score, summary, whole_pairs
+from microloftr.evaluation import predict_and_score, score, summary, whole_pairs
 from microloftr.evaluation.hpatches import HPatchesPairs, scaling
 from microloftr.evaluation.landmark_pairs import LandmarkPairs, read_points
 from microloftr.evaluation.metrics import apply_homography, corners
@@ -137,7 +137,7 @@ def test_hpatches_is_scored_by_both_estimators(hpatches, tmp_path, monkeypatch, 
     monkeypatch.setattr(Known, "found", {(protocol[0].size_0, protocol[0].size_1): (points_0, points_1)})
     arguments = ["--matchers", KNOWN, "--levels", "", "--hpatches", str(hpatches)]
     monkeypatch.delenv("MICROLOFTR_PAIRS", raising=False)
-    evaluate.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
+    predict_and_score.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
     record = json.loads((tmp_path / "results" / "evaluate_hpatches.json").read_text())
     values = record["values"]
     assert (values["estimator"], values["threshold_px"], values["match_cap"]) == ("OpenCV RANSAC", 3.0, 1000)
@@ -240,7 +240,7 @@ def test_landmarks_are_scored_as_the_challenge_does(stained, tmp_path, monkeypat
     monkeypatch.setattr(Known, "found", found)
     monkeypatch.delenv("MICROLOFTR_PAIRS", raising=False)
     arguments = ["--matchers", f"{KNOWN},phase_correlation", "--levels", "", "--landmarks", str(stained)]
-    evaluate.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
+    predict_and_score.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
     values = json.loads((tmp_path / "results" / "evaluate_landmarks.json").read_text())["values"]
     key = next(iter(values["matchers"]))
     told = values["groups"]["all"][key]["landmarks"]
@@ -319,7 +319,7 @@ def test_the_bundled_micrographs_are_evaluated_whole(folder_of_micrographs, tmp_
     monkeypatch.setattr(summary, "RESAMPLES", 20)
     monkeypatch.delenv("MICROLOFTR_PAIRS", raising=False)
     arguments = ["--matchers", "rootsift", "--levels", "", "--whole", str(folder_of_micrographs)]
-    evaluate.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
+    predict_and_score.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
     values = json.loads((tmp_path / "results" / "evaluate_whole.json").read_text())["values"]
     assert values["levels"]["whole"]["rootsift"]["n"] == 2
     assert values["levels"]["whole"]["rootsift"]["auc_10"] > 0.5

@@ -1,7 +1,10 @@
 """Before refinement and after it: planted points scored by hand, the network's own points, paired intervals, files."""
 
+import inspect
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,16 +15,16 @@ from PIL import Image as Picture
 
 from microloftr.__main__ import main
 from microloftr.errors import ParameterError
-from microloftr.evaluation import metrics, stage_scores, stage_summary
-from microloftr.evaluation.evaluate import evaluate, further_words
+from microloftr.evaluation import evaluate, metrics, stage_scores, stage_summary
 from microloftr.evaluation.inspection import of_predictions, reopened
 from microloftr.evaluation.pair import Pair
+from microloftr.evaluation.predict_and_score import further_words, predict_and_score
 from microloftr.evaluation.predictions import load_predictions
 from microloftr.evaluation.protocols import MadePairs
 from microloftr.evaluation.stage_pairs import PairsOfSeed, drawn_pairs, each_before_any_again, turned_pair
 from microloftr.evaluation.stage_scores import Network, Points, StageScore, runner_of, score_stages
 from microloftr.evaluation.stage_summary import NUMBERS, summarise_part, verdict
-from microloftr.evaluation.stages import evaluate_stages, read_rows
+from microloftr.evaluation.stages import read_rows
 from microloftr.evaluation.summary import PairScore, summarise
 from microloftr.evaluation.tables_stages import stages_modalities, stages_table
 from microloftr.matches import Matches
@@ -30,6 +33,18 @@ from microloftr.registration.families import move_points
 from microloftr.results import results_folder
 
 SHIFT = np.array([[1, 0, 3.0], [0, 1, 0], [0, 0, 1]])  # 3 px to the right: never half a cell
+
+
+def test_the_package_offers_the_one_function_and_stays_light():
+    code = (
+        "import sys, microloftr.evaluation as e; assert 'torch' not in sys.modules; from microloftr.evaluation import "
+    )
+    code += "from microloftr.evaluation import evaluate; import microloftr.evaluation.stages as s, microloftr.evaluation.predict_and_score; "
+    code += "assert evaluate is s.evaluate is e.evaluate"  # no module of the package goes by that name
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert list(inspect.signature(evaluate).parameters)[:4] == ["matcher", "dataset", "n_samples", "seed"]
+    with pytest.raises(ImportError):
+        from microloftr.evaluation import no_such_name  # noqa: F401
 
 
 def texture(seed: int, height: int = 96, width: int = 112) -> np.ndarray:
@@ -166,8 +181,8 @@ def test_quarters_are_taken_away_and_the_truth_follows(micro):
     assert np.array_equal(turned.image_1, a_pair().image_1)
     np.testing.assert_allclose(turned.homography, a_pair().homography, atol=1e-9)
     assert turned_pair(turned) == (turned, 0)
-    rows = evaluate_stages(micro, [pair], None, resamples=10).rows
-    lying = evaluate_stages(micro, [pair], None, turned=False, resamples=10).rows
+    rows = evaluate(micro, [pair], None, resamples=10).rows
+    lying = evaluate(micro, [pair], None, turned=False, resamples=10).rows
     assert rows[1].precision_1 > 0.8 > 2 * lying[1].precision_1 and rows[1].turns == turns and lying[1].turns == 0
 
 
@@ -251,7 +266,7 @@ def test_verdicts():
 
 def test_any_matcher_has_its_one_column():
     pairs = [a_pair(k, f"s{k}") for k in range(3)]
-    found = evaluate_stages(Oracle(pairs), pairs, None, turned=False, resamples=20)
+    found = evaluate(Oracle(pairs), pairs, None, turned=False, resamples=20)
     assert found.values["stages"] == ["final"] and len(found.rows) == 3
     told = found.values["all"]
     assert "difference" not in told and told["final"]["auc_3"] > 0.99 and told["final"]["cells"] is None
@@ -263,14 +278,14 @@ def test_model_matcher_and_name_are_the_same_network(micro):
     pairs = [a_pair(k, f"s{k}") for k in range(2)]
     whole = Matcher.from_pretrained("micro", device="cpu")
     ways = {"model": micro.model, "matcher": whole, "name": "micro"}
-    by = {kind: evaluate_stages(made, pairs, None, resamples=20) for kind, made in ways.items()}
+    by = {kind: evaluate(made, pairs, None, resamples=20) for kind, made in ways.items()}
     first = [replace(row, matcher="", seconds=0.0) for row in by["model"].rows]
     for found in by.values():
         assert [replace(row, matcher="", seconds=0.0) for row in found.rows] == first
         assert found.values["weights_sha256"] == by["model"].values["weights_sha256"]
     coarse, fine = (by["name"].values["all"][stage] for stage in ("coarse", "fine"))
     assert coarse["cells"] == fine["cells"] and fine["median_offset"] < coarse["median_offset"] + 1
-    without = evaluate_stages("one_conv", pairs, None, resamples=20)
+    without = evaluate("one_conv", pairs, None, resamples=20)
     assert without.values["stages"] == ["coarse"] and "difference" not in without.values["all"]
 
 
@@ -308,7 +323,7 @@ def test_what_cannot_be_is_refused(dataset, n, said):
 
 def test_what_is_no_matcher_is_refused():
     with pytest.raises(ParameterError, match="no matcher"):
-        evaluate_stages(object(), [a_pair()], None)
+        evaluate(object(), [a_pair()], None)
     with pytest.raises(ParameterError, match="no table"):
         read_rows("nowhere.csv")
 
@@ -333,7 +348,7 @@ def test_the_command_writes_record_table_and_figure(tmp_path, capsys):
 
 def test_files_of_predictions_open_their_pairs(tmp_path):
     protocol = MadePairs("easy", limit=2)
-    evaluate(["micro-zeros"], [protocol], runs=tmp_path, results=None)
+    predict_and_score(["micro-zeros"], [protocol], runs=tmp_path, results=None)
     rows = of_predictions(load_predictions(next(tmp_path.rglob("*.npz"))), protocol)
     assert {row.stage for row in rows.rows} == {"final", "coarse"} and rows.open(rows.rows[0]).id == rows.rows[0].id
     assert rows.inspect("worst").axes and rows.explore(stage="final").view.which == "worst"
@@ -358,7 +373,7 @@ def test_a_folder_of_pairs_by_group_and_by_what_its_truth_bears(tmp_path):
                      "homography": pair.homography.tolist(), "group": "ab"[k % 2]})  # fmt: skip
         rows[-1] |= {} if k == 2 else {"accuracy_px": 0.1}
     (tmp_path / "pairs.json").write_text(json.dumps(rows))
-    found = evaluate_stages("micro", str(tmp_path), None, resamples=20)
+    found = evaluate("micro", str(tmp_path), None, resamples=20)
     assert set(found.values["levels"]) == {"a", "b"} and found.pairs.error == "overlap"
     assert [row.accuracy_px for row in found.rows[::2]][:2] == [0.1, 0.1] and math.isnan(found.rows[-1].accuracy_px)
     known = [row.error_px for row in found.rows if row.stage == "fine"][:2]

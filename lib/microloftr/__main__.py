@@ -19,7 +19,7 @@ COMMANDS = {
     "finetune-report": ("microloftr.evaluation.own_images", "before and after fine-tuning [KEY=VALUE …]"),
     "predict": ("microloftr.evaluation.predict", "pairs → a file of matches --matcher NAME --pairs LEVEL"),
     "score": ("microloftr.evaluation.score", "files of predictions → scores and their summary [--matchers NAMES]"),
-    "evaluate": ("microloftr.evaluation.evaluate", "predict and score in one go [--split validation|test]"),
+    "evaluate": ("microloftr.evaluation.predict_and_score", "predict and score in one go [--split validation|test]"),
     "stages": ("microloftr.evaluation.stages", "before refinement and after it, with intervals [--matcher NAME]"),
     "worst": ("microloftr.evaluation.worst", "a matcher's worst pairs, to look at [--matcher NAME --level LEVEL]"),
     "reliability": ("microloftr.evaluation.reliability", "can confidence and verdict be trusted? [--matchers NAMES]"),

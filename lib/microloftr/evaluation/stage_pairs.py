@@ -1,4 +1,4 @@
-"""The pairs that `evaluate_stages` looks at: by name, so many, drawn by a seed, each made when it is asked for."""
+"""The pairs that `evaluate` looks at: by name, so many, drawn by a seed, each made when it is asked for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,6 +1,6 @@
-"""`evaluate_stages(matcher, dataset, n_samples, seed)`: how good are the points before refinement, and after it?
+"""`evaluate(matcher, dataset, n_samples, seed)`: how good are the points before refinement, and after it?
 
-    found = evaluate_stages("micro", "medium", n_samples=54, seed=0)
+    found = evaluate("micro", "medium", n_samples=54, seed=0)
     print(found.table())                      # coarse only, coarse + refinement, and their difference
     found.save("runs/mine")                   # JSON, CSV and a figure
     found.inspect("worst", stage="coarse")    # the pair behind a number
@@ -43,7 +43,7 @@ N_SAMPLES, SIZE = 54, 320  # pairs of a level: two of every micrograph; px of a 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What `evaluate_stages` found: `rows` (a StageScore per pair and stage), and `values`, their summary.
+    """What `evaluate` found: `rows` (a StageScore per pair and stage), and `values`, their summary.
 
     `values` is what a record holds (see `summarise_stages`) and the settings; the pairs are made anew when opened.
     """
@@ -85,11 +85,11 @@ class Evaluation:
         folder = Path(folder)
         write_rows(folder / f"{name}.csv", self.rows)
         save_figure(self.figure(), folder / f"{name}.png")
-        told = {"command": command or "microloftr.evaluation.stages.evaluate_stages", "seed": self.values["seed"]}
+        told = {"command": command or "microloftr.evaluation.evaluate", "seed": self.values["seed"]}
         return write_result(name, self.values, **told, split=self.values["split"], folder=results or folder)
 
 
-def evaluate_stages(
+def evaluate(
     matcher: Any,
     dataset: str | Sequence[Pair] = MADE,
     n_samples: int | None = N_SAMPLES,
@@ -188,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
     key = matcher_key(options.matcher)
     runs = options.runs or results_folder().parent / "runs" / "stages"
     usual = options.matcher == "micro" and options.dataset == MADE
-    found = evaluate_stages(
+    found = evaluate(
         options.matcher, options.dataset, options.samples, options.seed, split=options.split, size=options.size,
         turned=not options.as_they_are, progress=lambda pairs: tqdm(pairs, unit="pair", disable=None),
     )  # fmt: skip

@@ -19,7 +19,7 @@ DIFFERENCE = {"auc_3": "difference in AUC@3"}
 def draw_stages(values: dict[str, Any]) -> Figure:
     """A row per level, for all of them, and per modality: median offset, AUC@3 px, and the difference in it.
 
-    values: as `evaluate_stages` gives them. A part of a single source has no interval; a matcher without stages no
+    values: as `evaluate` gives them. A part of a single source has no interval; a matcher without stages no
     difference. Differences: blue better, grey a tie, vermilion worse.
     """
     parts = {**values["levels"], "all": values["all"]}

@@ -24,7 +24,7 @@ TABLES = {  # of records that have tables of their own; made pairs have three
 }
 
 
-def evaluate(
+def predict_and_score(
     matchers: Sequence[str],
     protocols: Sequence[PairSource],
     *,
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     command = command_of("evaluate", matchers, options.split, real_too, more)
     with tempfile.TemporaryDirectory() as scratch:
         quick = options.limit is not None
-        values = evaluate(
+        values = predict_and_score(
             matchers,
             protocols,
             runs=Path(scratch) if quick else options.runs or predictions_folder().parent,
