@@ -36,11 +36,14 @@ SHIFT = np.array([[1, 0, 3.0], [0, 1, 0], [0, 0, 1]])  # 3 px to the right: neve
 
 
 def test_the_package_offers_the_one_function_and_stays_light():
-    code = (
-        "import sys, microloftr.evaluation as e; assert 'torch' not in sys.modules; from microloftr.evaluation import "
-    )
-    code += "from microloftr.evaluation import evaluate; import microloftr.evaluation.stages as s, microloftr.evaluation.predict_and_score; "
-    code += "assert evaluate is s.evaluate is e.evaluate"  # no module of the package goes by that name
+    code = """
+import sys
+import microloftr.evaluation as package
+assert "torch" not in sys.modules
+from microloftr.evaluation import evaluate
+import microloftr.evaluation.predict_and_score, microloftr.evaluation.stages as stages
+assert evaluate is stages.evaluate is package.evaluate  # no module of the package goes by that name
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
     assert list(inspect.signature(evaluate).parameters)[:4] == ["matcher", "dataset", "n_samples", "seed"]
     with pytest.raises(ImportError):
