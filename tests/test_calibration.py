@@ -10,6 +10,8 @@ from microloftr.calibration import (
     bin_sums,
     calibration_error,
     fit_calibration,
+    groups,
+    pair_weights,
     pool_adjacent_violators,
     shipped_calibration,
 )
@@ -49,6 +51,50 @@ def test_the_error_by_hand_and_after_the_map():
     assert np.isnan(calibration_error(bin_sums(np.zeros(0), np.zeros(0))))
 
 
+def few_unsure_pairs(number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`number` pairs: most have 1000 matches that say .99 and are right; each tenth has ten that say .1 to .5, of which
+    nine in ten are right. (confidence, right, weight).
+    """
+    generator = np.random.default_rng(seed)
+    said, right = [], []
+    for k in range(number):
+        count = 10 if k % 10 == 0 else 1000
+        said.append(generator.uniform(0.1, 0.5, count) if count == 10 else np.full(count, 0.99))
+        right.append(generator.uniform(size=count) < (0.9 if count == 10 else 0.99))
+    return np.concatenate(said), np.concatenate(right), pair_weights([len(one) for one in said])
+
+
+def test_modesty_in_a_few_pairs_is_seen_by_pair_and_not_by_match():
+    said, right, weight = few_unsure_pairs(200)
+    by_match, by_pair = bin_sums(said, right), bin_sums(said, right, weight)
+    assert calibration_error(by_match) < 0.005  # the 200 low matches of 180,200 are lost
+    assert calibration_error(by_pair) == pytest.approx(0.1 * 0.6, abs=0.02)
+    assert calibration_error(by_pair[:9]) == pytest.approx(0.6, abs=0.05)
+
+
+def test_the_low_range_is_fitted_by_its_own_matches():
+    fitted, other = few_unsure_pairs(200), few_unsure_pairs(200, seed=1)
+    found = fit_calibration(*fitted)
+    low = found.apply(np.array([0.15, 0.25, 0.35, 0.45]))
+    assert low == pytest.approx(np.full(4, 0.9), abs=0.08)  # no line from 0 to the sure ones
+    sums = bin_sums(found.apply(other[0]), *other[1:])
+    assert calibration_error(sums) < 0.02
+    twice = np.repeat(
+        np.arange(len(fitted[0])), 2
+    )  # the weights are shares: how many matches they stand for is nothing
+    again = fit_calibration(fitted[0][twice], fitted[1][twice], fitted[2][twice] / 2)
+    assert again.apply(np.linspace(0, 1, 50)) == pytest.approx(found.apply(np.linspace(0, 1, 50)), abs=0.02)
+
+
+def test_groups_are_of_fixed_width_below_the_sure_ones_and_none_is_too_light():
+    confidence = np.array([0.01, 0.15, 0.16, 0.25, 0.85, 0.91, 0.93, 0.95, 1.0])
+    alike = [part.tolist() for part in groups(confidence, np.ones(9))]
+    assert alike == [[0], [1, 2], [3], [4], [5], [6], [7], [8]]
+    light = np.array([0.001, 1, 1, 0.001, 0.001, 1, 1, 1, 1])
+    assert [part.tolist() for part in groups(confidence, light)] == [[0, 1, 2, 3, 4], [5], [6], [7], [8]]
+    assert pair_weights([2, 0, 4]).tolist() == [0.5, 0.5, 0.25, 0.25, 0.25, 0.25] and len(pair_weights([])) == 0
+
+
 def test_a_map_of_few_or_equal_confidences():
     assert fit_calibration(np.array([0.5]), np.array([True])).apply(np.array([0.25, 0.5, 1])).tolist() == [0.5, 1, 1]
     certain = fit_calibration(np.ones(10), np.arange(10) < 7)
@@ -77,6 +123,9 @@ def test_bad_matches_and_files_are_told(tmp_path):
     for confidence, right in (([], []), ([0.5], [True, False]), ([1.5], [True])):
         with pytest.raises(ParameterError):
             fit_calibration(np.array(confidence), np.array(right))
+    for weight in ([1.0, 2.0], [0.0], [float("nan")]):
+        with pytest.raises(ParameterError):
+            fit_calibration(np.array([0.5]), np.array([True]), np.array(weight))
     (tmp_path / "bad.json").write_text("{}")
     for path in (tmp_path / "bad.json", tmp_path / "gone.json"):
         with pytest.raises(ParameterError, match="no calibration"):

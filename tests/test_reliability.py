@@ -1,6 +1,7 @@
 """Reliability, verdicts, the worst pairs and the fitted map, on the fixed pairs of two small made-up micrographs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,13 +14,15 @@ from microloftr.data.atlas import build_atlas
 from microloftr.data.micrographs import Micrograph
 from microloftr.errors import ParameterError
 from microloftr.evaluation import calibrate, predict, reliability, stored, worst
+from microloftr.evaluation.diagram import diagram, sums_by_source
 from microloftr.evaluation.metrics import distances
 from microloftr.evaluation.predictions import load_predictions
 from microloftr.evaluation.protocols import LEVEL_NAMES, MadePairs
 from microloftr.evaluation.unrelated import UnrelatedPairs, strangers
-from microloftr.evaluation.verdicts import shares, verdicts
+from microloftr.evaluation.verdicts import Verdict, shares, shares_of_groups, verdicts
 from microloftr.images import as_image
 from microloftr.matches import Matches
+from microloftr.results import write_result
 
 PER_LEVEL = 6  # two micrographs and a third: of one specimen with the first
 TRUTHS: dict[bytes, np.ndarray] = {}
@@ -126,10 +129,13 @@ def predicted(store, tmp_path, pairs, name=NAME):
 def test_a_matcher_that_is_as_sure_as_it_is_right(store, tmp_path):
     pairs = MadePairs("easy", store=store)
     file = predicted(store, tmp_path, pairs)
-    sums = reliability.sums_by_source(file, pairs, 3)
-    assert set(sums) == {"specimen 0", "specimen 1"} and sums["specimen 0"].shape == (10, 3)
-    told = reliability.reliability(sums)
+    sums = sums_by_source(reliability.told_matches(file, pairs), 3)
+    assert set(sums) == {"specimen 0", "specimen 1"} and sums["specimen 0"].shape == (10, 7)
+    told = diagram(sums)
     assert told["matches"] == 300 * PER_LEVEL and told["ece"] < 0.06
+    assert told["ece_pairs"] == pytest.approx(told["ece"], abs=1e-3) and told["ece_below"] < 0.07
+    assert told["matches_below"] == sum(one["matches"] for one in told["bins"][:9])
+    assert {one["pairs"] for one in told["bins"]} == {PER_LEVEL}
     for k, one in enumerate(told["bins"]):
         assert one["confidence"] == pytest.approx(0.1 * k + 0.05, abs=0.02)
         assert one["right"] == pytest.approx(one["confidence"], abs=0.25)
@@ -142,9 +148,35 @@ def test_an_overconfident_matcher_is_told(store, tmp_path):
     pairs = MadePairs("easy", store=store)
     file = predicted(store, tmp_path, pairs)
     file.confidence[:] = 0.9
-    told = reliability.reliability(reliability.sums_by_source(file, pairs, 3))
+    told = diagram(sums_by_source(reliability.told_matches(file, pairs), 3))
     assert told["ece"] == pytest.approx(0.9 - told["right"], abs=1e-3) and told["ece"] > 0.3
     assert [one["matches"] for one in told["bins"]][:8] == [0] * 8 and told["bins"][0]["right"] is None
+
+
+def test_a_few_modest_pairs_are_lost_among_the_matches_and_found_by_pair():
+    sure = [(f"s{k}", np.full(1000, 0.99), np.zeros(1000)) for k in range(9)]
+    modest = ("s9", np.full(10, 0.3), np.zeros(10))  # says .3, and all ten are right
+    told = diagram(sums_by_source([*sure, modest], 3))
+    assert told["ece"] < 0.012
+    assert told["ece_pairs"] == pytest.approx(0.9 * 0.01 + 0.1 * 0.7, abs=1e-3)
+    assert told["ece_below"] == pytest.approx(0.7) and told["matches_below"] == 10 and told["weight_below"] == 1
+    assert (told["bins"][3]["pairs"], told["bins"][3]["confidence"], told["bins"][3]["right"]) == (1, 0.3, 1)
+
+
+def test_real_pairs_count_where_their_truth_is_good_enough():
+    nan, inf = float("nan"), float("inf")
+    told = shares_of_groups(
+        [Verdict("a", "tiles", "s", "rigid", 1.0), Verdict("b", "tiles", "t", "rigid", 30.0)]
+        + [Verdict("c", "tiles", "u", None, inf), Verdict("d", "tiles", "u", "rigid", nan)]
+        + [Verdict("e", "stains", "v", "affine", nan), Verdict("f", "generic", "w", "affine", 1.0)]
+    )
+    assert list(told) == ["tiles", "stains", "generic", "all"]
+    third = pytest.approx(1 / 3, abs=1e-4)
+    for group in ("tiles", "all"):
+        assert (told[group]["n"], told[group]["right"], told[group]["wrong"]) == (3, third, third)
+        assert told[group]["given"] == pytest.approx(2 / 3, abs=1e-4)
+    assert (told["tiles"]["of"], told["all"]["of"]) == (4, 5)
+    assert told["stains"]["given"] == 1 and "right" not in told["stains"]
 
 
 def test_verdicts_on_matching_and_on_unrelated_pairs(store, tmp_path, monkeypatch):
@@ -158,6 +190,21 @@ def test_verdicts_on_matching_and_on_unrelated_pairs(store, tmp_path, monkeypatc
     assert shares(verdicts(always, unrelated))["given"] == 1
 
 
+def test_a_verdict_over_the_overlap(store, tmp_path):
+    class Coarse:  # the truth is good to 2 px only
+        def __init__(self, pairs):
+            self.pairs = [replace(pair, accuracy_px=2.0 * (k % 2)) for k, pair in enumerate(pairs)]
+
+        def __iter__(self):
+            return iter(self.pairs)
+
+    pairs = MadePairs("easy", store=store)
+    file = predicted(store, tmp_path, pairs)
+    corners, overlap = ([one.error_px for one in verdicts(file, pairs, kind)] for kind in ("corners", "overlap"))
+    assert max(overlap) < max(corners) < 1
+    assert [np.isnan(one.error_px) for one in verdicts(file, Coarse(pairs), "overlap")] == [False, True] * 3
+
+
 def test_no_transform_is_neither_right_nor_wrong(store, tmp_path):
     pairs = MadePairs("easy", limit=2, store=store)
     file = predicted(store, tmp_path, pairs)
@@ -166,18 +213,56 @@ def test_no_transform_is_neither_right_nor_wrong(store, tmp_path):
     assert told["right"] == told["given"] == told["wrong"] == 0
 
 
-def test_the_record_and_the_figure(here, capsys):
+def real_pairs(folder: Path, store: Path) -> Path:
+    """Two made pairs as a folder of real ones, one of a coarse truth."""
+    folder.mkdir()
+    rows = []
+    for number, pair in enumerate(MadePairs("easy", limit=2, store=store)):
+        for k, image in enumerate((pair.image_0, pair.image_1)):
+            Image.fromarray(image).save(folder / f"{number}_{k}.png")
+        rows.append({"id": str(number), "image_0": f"{number}_0.png", "image_1": f"{number}_1.png", "group": "tiles",
+                     "homography": pair.homography.tolist(), "accuracy_px": (0.5, 5.0)[number]})  # fmt: skip
+    (folder / "pairs.json").write_text(json.dumps(rows))
+    return folder
+
+
+def test_the_record_and_the_figure(here, store, capsys):
+    real = real_pairs(here / "real", store)
     arguments = ["--matchers", NAME, "--results", str(here), "--figure", str(here / "reliability.png")]
-    assert reliability.main(arguments) == 0
+    assert reliability.main([*arguments, "--real", str(real)]) == 0
     text = (here / "reliability.json").read_text()
     assert str(here) not in text
     told = json.loads(text)["values"]["matchers"][predict.matcher_key(NAME)]
     assert set(told["levels"]) == {*LEVEL_NAMES, "all"} and set(told["verdicts"]) == {*LEVEL_NAMES, "all", "unrelated"}
     assert told["verdicts"]["all"]["n"] == told["verdicts"]["unrelated"]["n"] == 3 * len(LEVEL_NAMES)
+    assert (told["real"]["tiles"]["n"], told["real"]["all"]["of"]) == (1, 2) and "cross_fitted" not in told
     shown = capsys.readouterr().out
     assert "0 % [0 %, 0 %]" in shown and "of 12 matching pairs" in shown and "for 12 pairs of two specimens" in shown
+    assert "of the 1 micrographs' pairs of 2 whose truth is good to 1.5 px" in shown
     with Image.open(here / "reliability.png") as figure:
-        assert figure.width >= 900
+        assert figure.width >= 900 and figure.height > 1000
+
+
+def test_the_error_on_other_specimens_is_taken_from_the_record_of_the_very_map(tmp_path):
+    calibration = calibrate.Calibration((0, 0.5, 1), (0, 0.7, 1))
+    assert reliability.cross_fitted("micro", None, tmp_path) == {}
+    assert reliability.cross_fitted("micro", calibration, tmp_path) == {}  # there is no record
+    values = {"knots_x": [0, 0.5, 1], "knots_y": [0, 0.7, 1], "cross_fitted": {"within_3": {}}}
+    write_result("calibration", values, command="", folder=tmp_path)
+    assert reliability.cross_fitted("micro", calibration, tmp_path) == {"cross_fitted": {"within_3": {}}}
+    assert reliability.cross_fitted("micro", calibrate.Calibration((0, 1), (0, 1)), tmp_path) == {}
+
+
+def test_every_fold_is_told_by_a_map_of_the_others():
+    def pairs(truth):  # of a specimen: says .3, right as often as `truth` says
+        return [(np.full(100, 0.3), np.where(np.arange(100) < 100 * truth, 0.0, 99.0))] * 2
+
+    found = {"a": pairs(0.2), "b": pairs(0.8)}
+    told = calibrate.cross_fitted(found)
+    assert told["a"][0][0] == pytest.approx(np.full(100, 0.8)) and told["b"][1][0] == pytest.approx(np.full(100, 0.2))
+    _, values = calibrate.calibrate(found)
+    assert values["ece_below_after"] == pytest.approx(0.6) and values["folds"] == 2  # the very same map would say 0
+    assert values["pairs"] == 4 and values["cross_fitted"]["within_3"]["matches"] == values["matches"] == 400
 
 
 def test_the_worst_pairs_come_first(store, here, capsys):

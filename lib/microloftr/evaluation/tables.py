@@ -73,28 +73,63 @@ def real(record: dict[str, Any]) -> str:
 
 
 def reliability(record: dict[str, Any]) -> str:
-    """A line per matcher: calibration errors, and the verdicts on matching and on unrelated pairs."""
+    """A line per matcher: calibration errors, and the verdicts on matching, unrelated and real pairs."""
     values = record["values"]
     parts, radii = values["matchers"], values["correct_px"]
-    head = ["matcher", *(f"ECE, {px} px" for px in radii), "right", "wrong", "none", "false on unrelated pairs"]
+    below, least = radii[-1], values.get("below", 0.9)
+    head = ["matcher", *(f"ECE, {px} px" for px in radii), f"ECE below {least:g}, {below} px (matches)"]
+    head += ["right", "wrong", "none", "false on unrelated pairs"]
+    known = [told["real"]["all"] for told in parts.values() if "real" in told]
+    head += ["real: right", "wrong", "none"] if known else []
     rows = []
     for told in parts.values():
-        errors = [_two(told["levels"]["all"][f"within_{px}"]["ece"]) for px in radii]
-        both, strange = told["verdicts"]["all"], told["verdicts"]["unrelated"]
+        errors = told.get("cross_fitted", told["levels"]["all"])
+        cells = [_two(errors[f"within_{px}"].get("ece_pairs"), 3) for px in radii]
+        cells.append(_low_error(errors[f"within_{below}"]))
+        strange = told["verdicts"]["unrelated"]
         false = _percent(strange["given"])
         if strange["given_low"] is not None:
             false += f" [{_percent(strange['given_low'])}, {_percent(strange['given_high'])}]"
-        verdict = [_percent(both["right"]), _percent(both["wrong"]), _percent(1 - both["given"])]
-        rows.append([told["name"], *errors, *verdict, false])
+        cells += [*_verdict(told["verdicts"]["all"]), false]
+        if known:
+            cells += _verdict(told["real"]["all"]) if "real" in told else ["–"] * 3
+        rows.append([told["name"], *cells])
     counts = next(iter(parts.values()))["verdicts"]
+    within = " or ".join(map(str, radii))
     caption = (
-        f"ECE: expected calibration error of the matches' confidence, {values['bins']} bins, a match counting as right "
-        f"within {' or '.join(map(str, radii))} px of the truth. Then what `matches.estimate()` says: right within "
-        f"{values['right_px']:g} px, wrong beyond {values['wrong_px']:g} px (mean corner error), none, of "
-        f"{counts['all']['n']} matching pairs; and how often it gives a transform for {counts['unrelated']['n']} pairs "
-        "of two specimens [95 % interval, drawn by specimen]."
+        f"ECE: expected calibration error of the matches' confidence, {values['bins']} bins, every pair weighing "
+        f"alike, a match counting as right within {within} px of the truth; below {least:g}: of the matches that say "
+        f"less, and how many these are [95 % interval, drawn by specimen].{_cross_fitted_words(parts)} Then what "
+        f"`matches.estimate()` says: right within {values['right_px']:g} px, wrong beyond {values['wrong_px']:g} px "
+        f"(mean corner error), none, of {counts['all']['n']} matching pairs; and how often it gives a transform for "
+        f"{counts['unrelated']['n']} pairs of two specimens [95 % interval, drawn by specimen]."
     )
+    if known:
+        caption += (
+            f" Real pairs: the same over the overlap, of the {known[0]['n']} micrographs' pairs of {known[0]['of']} "
+            f"whose truth is good to {values['right_px'] / 2:g} px."
+        )
     return _table(head, rows) + f"\n\n{caption}"
+
+
+def _low_error(told: dict[str, Any]) -> str:
+    if told.get("ece_below") is None:
+        return "–"
+    return f"{_interval(told, 'ece_below')} ({told['matches_below']})"
+
+
+def _verdict(shares: dict[str, Any]) -> list[str]:
+    """right, wrong, none."""
+    if "right" not in shares:
+        return ["–", "–", _percent(1 - shares["given"])]
+    return [_percent(shares["right"]), _percent(shares["wrong"]), _percent(1 - shares["given"])]
+
+
+def _cross_fitted_words(parts: dict[str, dict[str, Any]]) -> str:
+    names = [told["name"] for told in parts.values() if "cross_fitted" in told]
+    if not names:
+        return ""
+    return f" Those of {', '.join(names)} are of specimens that its map was not fitted to (`calibrate`)."
 
 
 def bench(record: dict[str, Any]) -> str:

@@ -17,25 +17,46 @@ SMALL = FONT - 2
 
 def draw_reliability(values: dict[str, Any]) -> Figure:
     """Above: the share of right matches (3 px) by confidence, of the first matcher by level and of all matchers with
-    their calibration error. Below: what users are told about matching pairs, and about pairs with nothing in common.
+    their calibration error (of a matcher with a map: on specimens that it was not fitted to), and how many matches say
+    so much. Below: what users are told about matching pairs, pairs with nothing in common, and real pairs.
     """
     matchers = values["matchers"]
     first = next(iter(matchers.values()))
-    figure, axes = new_figure(2, 2, height=6.9 + 0.32 * len(matchers), height_ratios=(4.4, 1.2 + 0.36 * len(matchers)))
+    real = {key: told for key, told in matchers.items() if "real" in told}
+    bars = 1.2 + 0.36 * len(matchers)
+    heights = (4.4, 1.5, bars, *[bars] * bool(real))
+    figure, axes = new_figure(len(heights), 2, height=2.4 + sum(heights) * 0.92, height_ratios=heights)
     for level, told in first["levels"].items():
         if level != "all":
             _curve(axes[0, 0], told["within_3"], level, LEVEL_COLOURS[level], "o")
+            _counts(axes[1, 0], told["within_3"], LEVEL_COLOURS[level])
     _curve(axes[0, 0], first["levels"]["all"]["within_1"], "all, within 1 px", "#000000", "", "dashed")
     _frame(axes[0, 0], f"{first['name']}: matches within 3 px, by level")
     for number, (key, told) in enumerate(matchers.items()):
         style = style_of(key, number)
-        part = told["levels"]["all"]["within_3"]
-        label = told["name"] if part["ece"] is None else f"{told['name']}, error {part['ece']:.2f}"
+        part = told.get("cross_fitted", told["levels"]["all"])["within_3"]
+        error = part.get("ece_pairs", part["ece"])
+        label = told["name"] if error is None else f"{told['name']}, error {error:.3f}"
         _curve(axes[0, 1], part, label, style["color"], style["marker"])
+        _counts(axes[1, 1], part, style["color"])
     _frame(axes[0, 1], "all levels, by matcher")
-    _verdicts(axes[1, 0], matchers, values["right_px"], values["wrong_px"])
-    _false(axes[1, 1], matchers)
+    parts = [told["verdicts"]["all"] for told in matchers.values()]
+    _verdicts(axes[2, 0], matchers, parts, f"transform of {parts[0]['n']} matching pairs", values)
+    _false(axes[2, 1], matchers)
+    if real:
+        parts = [told["real"]["all"] for told in real.values()]
+        _verdicts(axes[3, 0], real, parts, f"transform of {parts[0]['n']} real pairs, over the overlap", values)
+        axes[3, 1].set_axis_off()
     return figure
+
+
+def _counts(axis: Axes, part: dict[str, Any], colour: str) -> None:
+    """How many matches each bin has: a step where there are any, on a scale of powers of ten."""
+    counts = [one["matches"] for one in part["bins"]]
+    edges = [one["from"] for one in part["bins"]] + [1.0]
+    axis.stairs(np.maximum(counts, 0.5), edges, baseline=0.5, color=colour, linewidth=1.6)
+    axis.set(xlim=(0, 1), yscale="log", ylim=(0.5, None), xlabel="confidence", ylabel="matches")
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _curve(axis: Axes, part: dict[str, Any], label: str, colour: str, marker: str, style: str = "solid") -> None:
@@ -60,12 +81,11 @@ def _frame(axis: Axes, title: str) -> None:
     axis.legend(fontsize=SMALL - 1, frameon=False, handlelength=1.6, labelspacing=0.3, **below)
 
 
-def _verdicts(axis: Axes, matchers: dict[str, Any], right_px: float, wrong_px: float) -> None:
-    parts = [told["verdicts"]["all"] for told in matchers.values()]
-    right, wrong, given = (np.array([part[name] for part in parts]) for name in ("right", "wrong", "given"))
+def _verdicts(axis: Axes, matchers: dict[str, Any], parts: list[dict[str, Any]], title: str, values: dict) -> None:
+    right, wrong, given = (np.array([part.get(name, 0.0) for part in parts]) for name in ("right", "wrong", "given"))
     stacked = {
-        f"to {right_px:g} px": (right, RIGHT_COLOUR),
-        f"to {wrong_px:g} px": (given - right - wrong, BETWEEN_COLOUR),
+        f"to {values['right_px']:g} px": (right, RIGHT_COLOUR),
+        f"to {values['wrong_px']:g} px": (given - right - wrong, BETWEEN_COLOUR),
         "beyond": (wrong, WRONG_COLOUR),
         "none": (1 - given, NONE_COLOUR),
     }
@@ -73,7 +93,7 @@ def _verdicts(axis: Axes, matchers: dict[str, Any], right_px: float, wrong_px: f
     for label, (widths, colour) in stacked.items():
         axis.barh(np.arange(len(parts)), widths, 0.7, left, color=colour, label=label)
         left = left + widths
-    _rows(axis, matchers, f"transform of {parts[0]['n']} matching pairs")
+    _rows(axis, matchers, title)
     axis.legend(
         fontsize=SMALL - 1, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, handlelength=0.8,
         columnspacing=0.9,
