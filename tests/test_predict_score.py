@@ -21,6 +21,7 @@ from microloftr.errors import ParameterError
 from microloftr.evaluation import predict, predict_and_score, score, summary, threshold
 from microloftr.evaluation.predictions import load_predictions
 from microloftr.evaluation.protocols import FolderPairs, MadePairs, fingerprint, get_protocol, real_folder
+from microloftr.evaluation.report import figure_source, source_sha256
 from microloftr.evaluation.score import score_pairs
 from microloftr.evaluation.summary import PairScore, summarise, summarise_groups
 from microloftr.evaluation.threshold import THRESHOLDS, by_threshold, choose
@@ -29,7 +30,7 @@ from microloftr.matches import Matches
 from microloftr.model.presets import PRESETS, model_config
 from microloftr.model.weights import load_model, shipped
 from microloftr.registration import families
-from microloftr.results import read_result
+from microloftr.results import read_result, write_result
 
 SIZE = (96, 80)  # width, height
 TRUTHS = [
@@ -363,6 +364,9 @@ def test_the_records_and_tables_of_an_evaluation(folder, tmp_path, monkeypatch):
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 2 + 4 and {row["stage"] for row in rows} == {"final", "coarse"}
 
+    assert figure_source(results / "evaluation_real.png") == source_sha256(values["groups"])
+    assert not (results / "evaluation.png").exists()  # there are no made pairs
+
     calls = Oracle.calls
     assert predict_and_score.main(arguments) == 0
     assert Oracle.calls == calls and (results / "evaluate_real.json").read_text() == text
@@ -375,6 +379,18 @@ def test_the_records_and_tables_of_an_evaluation(folder, tmp_path, monkeypatch):
     )
     again = json.loads((tmp_path / "r" / "evaluate_real.json").read_text())["values"]["groups"]["tiles"]
     assert again == {predict.matcher_key(ORACLE): tiles}
+
+
+def test_the_figures_of_the_projects_own_evaluation_are_drawn_into_the_vault(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(predict_and_score, "results_folder", lambda: tmp_path / "results")
+    monkeypatch.setattr(predict_and_score, "draw", lambda record, part, path: drawn.append((part, path)) or True)
+    values = {"levels": {"easy": {}}, "modalities": {"sem": {}}}
+    write_result("evaluate", values, command="", folder=tmp_path / "results")
+    attachments = tmp_path / "docs_obsidian" / "attachments"
+    files = [attachments / "evaluation.png", attachments / "evaluation_modalities.png"]
+    assert predict_and_score.draw_figures(["evaluate"], tmp_path / "results") == files
+    assert drawn == list(zip(("levels", "modalities"), files, strict=True))
 
 
 def test_a_quick_look_writes_nothing(folder, tmp_path, capsys, monkeypatch):

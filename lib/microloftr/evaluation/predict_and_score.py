@@ -2,7 +2,7 @@
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from microloftr.errors import ConfigError
 from microloftr.evaluation.matchers import get_matcher
 from microloftr.evaluation.predict import pairs_folder, predict, predictions_folder
 from microloftr.evaluation.protocols import PairSource, fingerprint, get_protocol, real_folder
+from microloftr.evaluation.report import ATTACHMENTS, FIGURES, draw
 from microloftr.evaluation.score import command_of, default_results, score
 from microloftr.evaluation.tables import detail, modalities, overview, real
 from microloftr.evaluation.tables_protocols import hpatches, landmarks
-from microloftr.results import commit, results_folder
+from microloftr.results import commit, read_result, results_folder
 
 TABLES = {  # of records that have tables of their own; made pairs have three
     "evaluate_real": (real,),
@@ -79,6 +80,20 @@ def further_words(levels: str, others: dict[str, str], results: Path | None) -> 
     return words + ["--results", "results"] * here
 
 
+def draw_figures(records: Iterable[str], folder: Path) -> list[Path]:
+    """The figures of these records of a folder, as `report` draws them: among the vault's attachments where the folder
+    is results/, else beside the records. Returns their paths.
+    """
+    into = results_folder().parent / ATTACHMENTS if folder.resolve() == results_folder().resolve() else folder
+    drawn = []
+    for name in records:
+        record = read_result(name, folder)
+        for part, told in FIGURES.items():
+            if told.record == name and told.numbers(record) and draw(record, part, into / told.file):
+                drawn.append(into / told.file)
+    return drawn
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m microloftr evaluate", description="Predict, score, print the table.")
     parser.add_argument("overrides", nargs="*", metavar="eval.KEY=VALUE", help="as the flags, or eval=PRESET")
@@ -108,13 +123,13 @@ def main(argv: list[str] | None = None) -> int:
     more = further_words(options.levels, others, options.results)
     real_too = any(protocol.record == "evaluate_real" for protocol in protocols)
     command = command_of("evaluate", matchers, options.split, real_too, more)
+    results = None if options.limit is not None else options.results or default_results(matchers)
     with tempfile.TemporaryDirectory() as scratch:
-        quick = options.limit is not None
         values = predict_and_score(
             matchers,
             protocols,
-            runs=Path(scratch) if quick else options.runs or predictions_folder().parent,
-            results=None if quick else options.results or default_results(matchers),
+            runs=Path(scratch) if results is None else options.runs or predictions_folder().parent,
+            results=results,
             command=command,
             force=options.force,
             jobs=options.jobs,
@@ -123,4 +138,6 @@ def main(argv: list[str] | None = None) -> int:
     for record, contents in values.items():
         for table in TABLES.get(record, (detail, modalities, overview)):
             print(table({"values": contents, "commit": commit(), "split": options.split}), end="\n\n")
+    for path in draw_figures(values, results) if results is not None else ():
+        print(path)
     return 0
