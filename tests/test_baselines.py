@@ -1,11 +1,14 @@
 """Matchers that need no training, and the look-up by name: known warps in, known points out."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from microloftr.errors import MicroLoFTRError, WeightsError
 from microloftr.evaluation.baselines import PhaseCorrelation, RootSIFT, mutual_matches
+from microloftr.evaluation.identity import weights_sha256
 from microloftr.evaluation.matchers import get_matcher, matcher_key
 from microloftr.images import as_image
 from microloftr.matches import Matches
@@ -147,6 +150,15 @@ def test_matchers_by_name(micrograph):
     assert isinstance(outside, FromOutside) and len(outside.match(micrograph, micrograph)) == 4
 
 
+def test_weights_that_know_little_stand_alone_or_are_searched_with():
+    for name, whole in (("micro-random", False), ("one_conv", False), ("random:micro", True)):
+        assert get_matcher(name).options.search is whole
+    for name in ("micro-random", "one_conv"):
+        alone, searched = get_matcher(name), get_matcher(f"{name}-searched")
+        assert searched.options == replace(alone.options, search=True) and searched.options.align
+        assert weights_sha256(searched) == weights_sha256(alone)
+
+
 def test_untrained_weights_match_and_stay_the_same(micrograph):
     pair = micrograph[:96, :112], micrograph[8:104, 16:128]
     first, again = (get_matcher("micro-random").match(*pair) for _ in range(2))
@@ -154,7 +166,8 @@ def test_untrained_weights_match_and_stay_the_same(micrograph):
 
 
 @pytest.mark.parametrize(
-    "name", ["rotsift", "no.such.Module", f"{__name__}.Missing", f"{__name__}.NoMatcher", "a.safetensors"]
+    "name",
+    ["rotsift", "micro-searched", "no.such.Module", f"{__name__}.Missing", f"{__name__}.NoMatcher", "a.safetensors"],
 )
 def test_a_name_that_leads_nowhere_is_one_clear_sentence(name):
     with pytest.raises(MicroLoFTRError) as caught:

@@ -24,6 +24,10 @@ COMMANDS = {
     "worst": ("microloftr.evaluation.worst", "a matcher's worst pairs, to look at [--matcher NAME --level LEVEL]"),
     "reliability": ("microloftr.evaluation.reliability", "can confidence and verdict be trusted? [--matchers NAMES]"),
     "calibrate": ("microloftr.evaluation.calibrate", "confidence → share of right matches, on validation [--weights]"),
+    "pixels-alone": (
+        "microloftr.evaluation.pixels_alone",
+        "search and pixels with weights that know nothing [--limit N]",
+    ),
     "ablations": ("microloftr.evaluation.ablations", "what each ingredient is worth [--only NAME,… --steps N]"),
     "architecture": ("microloftr.evaluation.architecture", "attention, fine stage, rules of matching [--only PART,…]"),
     "baselines": ("microloftr.evaluation.baseline_record", "every matcher on a few pairs [--per-level N --real DIR]"),

@@ -39,7 +39,8 @@ class MatcherLike(Protocol):
 
 def get_matcher(name: str) -> MatcherLike:
     """The matcher of a name: one of BASELINES, NAME:PLACE for one whose weights lie in a place of yours, one_conv,
-    PRESET-random (untrained) or PRESET-zeros (trained, and shown black images), these three the network alone, or what
+    PRESET-random (untrained) or PRESET-zeros (trained, and shown black images), these three the network alone;
+    one_conv-searched or PRESET-random-searched, the whole Matcher with the same weights; or what
     `Matcher.from_pretrained` takes: a preset of ours, a .safetensors file, the dotted name of a class with `.match`.
 
     Raises WeightsError for a name that leads nowhere.
@@ -54,9 +55,9 @@ def get_matcher(name: str) -> MatcherLike:
 
     if blind := re.fullmatch(r"(\w+)-zeros", name):
         return Blind(Matcher.from_pretrained(blind[1], search=False))
-    alone = re.sub(r"^(\w+)-random$", r"random:\1", name)
-    if alone != name or name == "one_conv":  # networks that propose little: trying all of it would take hours
-        return Matcher.from_pretrained(alone, search=False)
+    if found := re.fullmatch(r"(?:(\w+)-random|one_conv)(-searched)?", name):
+        weights = f"random:{found[1]}" if found[1] else "one_conv"
+        return Matcher.from_pretrained(weights, search=bool(found[2]))  # it proposes little: trying all takes long
     return Matcher.from_pretrained(name)
 
 
