@@ -4,7 +4,9 @@ Karpathy, "A recipe for training neural networks" (2019), "visualize prediction 
 fixed batch move says whether training is stuck, unstable, or still going somewhere.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -138,3 +140,17 @@ def moved(before: Dynamics, after: Dynamics) -> float:
     """
     changed = (before.cells_1 != after.cells_1) & before.matched
     return float(changed.sum() / max(before.matched.sum(), 1))
+
+
+def settles(looks: Sequence[Dynamics], least: float = 0.05) -> bool:
+    """Whether training goes somewhere and comes to rest: at least three looks at one batch, in order.
+
+    Something moves at first (`least` of the cells from the first look to the second: a frozen model moves none), the
+    last two looks differ in at most half as many cells (with a rate that is too high they keep jumping), and more cells
+    are right at the end than at the start.
+    """
+    if len(looks) < 3:
+        raise ParameterError(f"{len(looks)} looks cannot tell whether training settles; take 3 or more")
+    changes = [moved(before, after) for before, after in pairwise(looks)]
+    gained = looks[-1].numbers()["accuracy"] > looks[0].numbers()["accuracy"]
+    return changes[0] >= least and changes[-1] <= changes[0] / 2 and gained

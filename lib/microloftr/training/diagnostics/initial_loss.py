@@ -8,6 +8,9 @@ logarithm of the number of its places that lie inside the image. The offset loss
 is 4·(√2 + ln(1 + √2))/3 = 3.06 px for `micro`, which follows the peak; `loftr` says 0 and pays the length of the true
 offset itself.
 
+A head that is set wrongly would pass a comparison with what its own bias derives, so it is also held to what a model
+that knows nothing pays at its *best* bias, ln 2, and its scale to a range: `scale_range`.
+
 Karpathy, "A recipe for training neural networks" (2019), "verify loss @ init".
 """
 
@@ -26,6 +29,7 @@ from microloftr.training.diagnostics.stages import Stages, stages
 from microloftr.training.losses import coarse_loss, heat_loss, matchability_loss, mean_by_pair, offset_loss
 
 REACH = 4.0  # pixels on each axis within which the offset loss counts (losses.offset_loss)
+ABOVE, SPREAD = 1.5, 5.0  # nats or pixels above the derived value; nats that uneven similarities may cost
 FLAT_OFFSET = REACH * (math.sqrt(2) + math.log(1 + math.sqrt(2))) / 3
 CoarseLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -50,6 +54,9 @@ class InitialLoss:
     cost less than random ones, because features tell something before any training. So measured.coarse is
     derived.coarse + spread_cost − known, for a loss that is not clamped. dead: share of the true cells whose loss has
     no slope; clamped_dead: the share there would be with the published clamp.
+
+    Of the last layer, None where a preset has none: bias of the matchability, and `uneven`, the spread of its logits
+    over the cells; scale of the cosine, and `channels` of the descriptors it compares.
     """
 
     cells: int
@@ -60,18 +67,52 @@ class InitialLoss:
     known: float
     dead: float
     clamped_dead: float
+    bias: float | None = None
+    uneven: float | None = None
+    scale: float | None = None
+    channels: int | None = None
 
-    def holds(self, above: float = 1.5) -> bool:
-        """Whether the loss starts where it should.
+    def holds(self, above: float = ABOVE) -> bool:
+        """Whether the loss starts where it should: `faults` finds nothing."""
+        return not self.faults(above)
+
+    def faults(self, above: float = ABOVE) -> tuple[str, ...]:
+        """What is wrong with the start, in words.
 
         Blank images give the derived coarse loss within 2 nats (to the digit where nothing tells the rim from the
         middle; padding does in `micro`, the encoding of places in `loftr`); no part starts more than `above` nats or
-        pixels above its derived value; a random truth costs at most 5 nats more than with similarities that are all
-        alike; and no true cell is without a slope. A part that starts lower shows what random features know.
+        pixels above its derived value, nor the sum of coarse loss and matchability above what knowing nothing pays at
+        the best bias; a random truth costs at most 5 nats more than with similarities that are all alike; and no true
+        cell is without a slope. The last layer says the same of every cell, with a bias within 1 of the best one, and
+        a scale in its range. A part that starts lower shows what random features know, which is no fault.
         """
         known = {name: value for name, value in asdict(self.derived).items() if value is not None}
-        low = all(getattr(self.measured, name) <= value + above for name, value in known.items())
-        return low and abs(self.blank - self.derived.coarse) <= 2 and self.spread_cost <= 5 and self.dead == 0
+        found = [f"{name} starts high" for name, value in known.items() if getattr(self.measured, name) > value + above]
+        wrong = {
+            "blank images": abs(self.blank - self.derived.coarse) > 2,
+            "similarities spread": self.spread_cost > SPREAD,
+            "cells without a slope": self.dead > 0,
+        }
+        if self.bias is not None:
+            best = derived_coarse(self.cells, self.cells, best_bias()) + derived_matchability(best_bias())
+            wrong["more than knowing nothing"] = self.measured.coarse + self.measured.matchability > best + above
+            wrong["bias"] = abs(self.bias - best_bias()) >= 1
+            wrong["matchability is not silent"] = self.uneven > 1e-3
+        if self.scale is not None:
+            low, high = scale_range(self.cells, self.channels)
+            wrong["scale"] = not low <= self.scale <= high
+        return (*found, *(name for name, is_wrong in wrong.items() if is_wrong))
+
+
+def scale_range(cells: int, channels: int) -> tuple[float, float]:
+    """Between which scales of the cosine, 1/temperature, a last layer of C channels may start, for L cells.
+
+    At least ln L: a cell whose cosine with its partner is 1 and 0 with the L − 1 others gets the probability
+    e^s/(e^s + L − 1), half at s = ln(L − 1); with less, even perfect descriptors could not say which cell is right.
+    At most √(5 C): cosines of random descriptors have the variance 1/C, and log-sum-exp of Gaussian similarities lies
+    s²/(2C) above their mean, in each of the two softmaxes: s²/C nats that a random truth pays, 5 at most.
+    """
+    return math.log(cells), math.sqrt(SPREAD * channels)
 
 
 def derived_coarse(cells_0: int, cells_1: int, bias: float | None = None) -> float:
@@ -101,7 +142,9 @@ def initial_loss(model: LoFTR, batch: PairBatch, loss: CoarseLoss = coarse_loss)
         blank_coarse = float(loss(stages(model, blank, seen.truth).scores.log_confidence, seen.truth.cells_1))
         log_confidence, cells_1 = seen.scores.log_confidence, seen.truth.cells_1
         cells = log_confidence.shape[1:]
-        bias = getattr(getattr(model.coarse_matching, "matchability", None), "bias", None)
+        head = model.coarse_matching
+        bias = getattr(getattr(head, "matchability", None), "bias", None)
+        scale = getattr(head, "log_scale", None)
         derived = Parts(derived_coarse(*cells, None if bias is None else float(bias)))
         measured = Parts(float(loss(log_confidence, cells_1)))
         if bias is not None:
@@ -122,6 +165,10 @@ def initial_loss(model: LoFTR, batch: PairBatch, loss: CoarseLoss = coarse_loss)
         known=at_random - true,
         dead=dead_share(log_confidence, cells_1, loss),
         clamped_dead=dead_share(log_confidence, cells_1, clamped_loss),
+        bias=None if bias is None else float(bias.detach()),
+        uneven=None if bias is None else float(seen.scores.matchability_0.std()),
+        scale=None if scale is None else float(scale.detach().exp()),
+        channels=None if scale is None else head.project.out_features,
     )
 
 
@@ -138,7 +185,8 @@ def clamped_loss(log_confidence: Tensor, cells_1: Tensor, least: float = 1e-6) -
     """The coarse loss with the published clamp of the confidence to 1e-6 … 1 − 1e-6, for comparison.
 
     Below the clamp it is −ln 1e-6 = 13.82 nats and has no slope. With 1,000 cells in each image and more, ln L0 + ln L1
-    lies above that, and a model that knows nothing never learns anything.
+    lies above that, and a model that finds all cells alike gets no slope from any; what is left to learn from are the
+    cells that random features happen to tell (`python -m microloftr recipe`, curves of `micro`, measures it).
     """
     return coarse_loss(log_confidence.exp().clamp(least, 1 - least).log(), cells_1)
 

@@ -12,6 +12,8 @@ from microloftr.data.pairs import PairBatch
 from microloftr.model.loftr import LoFTR
 from microloftr.training.diagnostics.stages import loss_of_pair, stages
 
+SPREADS = (0.03, 30.0)  # standard deviation of a layer's outputs: those of the presets are 0.05 to 9
+
 
 @dataclass(frozen=True)
 class LayerStatistics:
@@ -71,6 +73,17 @@ def layer_statistics(model: LoFTR, batch: PairBatch) -> tuple[LayerStatistics, .
 def dead(statistics: tuple[LayerStatistics, ...]) -> tuple[str, ...]:
     """Names of layers that give nothing but zeros, or that no gradient reaches."""
     return tuple(s.name for s in statistics if s.zeros == 1 or s.gradient == 0)
+
+
+def faults(statistics: tuple[LayerStatistics, ...], spreads: tuple[float, float] = SPREADS) -> tuple[str, ...]:
+    """Names of layers that are dead, or whose outputs spread too little or too much; none of a trained model.
+
+    Normalised inputs have a spread of 1, and normalisations and initial weights are there to keep it near 1 at any
+    depth. A spread above the range multiplies from layer to layer (exploding), below it the image is lost in rounding.
+    """
+    low, high = spreads
+    still = dead(statistics)
+    return (*still, *(s.name for s in statistics if s.name not in still and not low <= s.spread <= high))
 
 
 def _statistics(name: str, kind: str, calls: list[tuple[Tensor, Tensor]], gradients: list[Tensor]) -> LayerStatistics:

@@ -17,6 +17,7 @@ from microloftr.model.presets import FINE_STRIDE
 from microloftr.training.descent import clip, laid_out, make_optimizer, set_rate
 from microloftr.training.diagnostics.stages import Stages, stages
 from microloftr.training.losses import coarse_loss, heat_loss, matchability_loss, offset_loss
+from microloftr.training.step import LossWeights
 from microloftr.training.supervision import Truth, supervise
 
 FINE_GOAL = 0.05  # pixels, mean over all true cells
@@ -64,8 +65,8 @@ def overfit(
 ) -> Overfit:
     """Teach `model` the batch for at most `train.steps` steps, all its true cells refined and none of them moved.
 
-    Looked at every `every` steps, in eval mode; stops at the first look that holds. `truth`: what is taught, the
-    batch's own by default; what is judged is always the batch's own.
+    The parts of the loss count as in training, by `train.loss`. Looked at every `every` steps, in eval mode; stops at
+    the first look that holds. `truth`: what is taught, the batch's own by default; what is judged is always its own.
     """
     model, own = laid_out(model).train(), supervise(batch)
     taught = own if truth is None else truth
@@ -74,11 +75,11 @@ def overfit(
     looks: list[Look] = []
     for step in range(train.steps + 1):
         if step % every == 0 or step == train.steps:
-            looks.append(_look(model, batch, own, step))
+            looks.append(_look(model, batch, own, step, train.loss))
             look(looks[-1])
             if looks[-1].holds() or step == train.steps:
                 break
-        loss = _loss(stages(model, batch, taught), len(batch))
+        loss = _loss(stages(model, batch, taught), len(batch), train.loss)
         optimizer.zero_grad()
         loss.backward()
         clip(parameters, train.clip)
@@ -87,19 +88,21 @@ def overfit(
     return Overfit(int((own.cells_1 >= 0).sum()), tuple(looks))
 
 
-def _loss(seen: Stages, pairs: int) -> torch.Tensor:
-    loss = coarse_loss(seen.scores.log_confidence, seen.truth.cells_1)
+def _loss(seen: Stages, pairs: int, weights: LossWeights) -> torch.Tensor:
+    loss = weights.coarse * coarse_loss(seen.scores.log_confidence, seen.truth.cells_1)
     if seen.scores.matchability_0 is not None:
-        loss = loss + matchability_loss(seen.scores.matchability_0, seen.truth.unmatchable_0) / 2
-        loss = loss + matchability_loss(seen.scores.matchability_1, seen.truth.unmatchable_1) / 2
+        sides = (seen.scores.matchability_0, seen.truth.unmatchable_0), (
+            seen.scores.matchability_1, seen.truth.unmatchable_1)  # fmt: skip
+        loss = loss + weights.matchability * sum(matchability_loss(*side) for side in sides) / 2
     if seen.refined is not None:
-        loss = loss + heat_loss(seen.refined.log_heat, seen.target, seen.pair, pairs) / 2
-        loss = loss + 2 * offset_loss(seen.refined.offset, seen.target, seen.refined.peak, seen.pair, pairs)
+        loss = loss + weights.heat * heat_loss(seen.refined.log_heat, seen.target, seen.pair, pairs)
+        offset = offset_loss(seen.refined.offset, seen.target, seen.refined.peak, seen.pair, pairs)
+        loss = loss + weights.offset * offset
     return loss
 
 
 @torch.no_grad()
-def _look(model: LoFTR, batch: PairBatch, truth: Truth, step: int) -> Look:
+def _look(model: LoFTR, batch: PairBatch, truth: Truth, step: int, weights: LossWeights) -> Look:
     was = model.training
     seen = stages(model.eval(), batch, truth)
     model.train(was)
@@ -107,7 +110,7 @@ def _look(model: LoFTR, batch: PairBatch, truth: Truth, step: int) -> Look:
     row = log_confidence.argmax(2)[seen.pair, seen.cells_0] == seen.cells_1
     column = log_confidence.argmax(1)[seen.pair, seen.cells_1] == seen.cells_0
     right = float((row & column).float().mean()) if len(row) else 0.0
-    loss = float(_loss(seen, len(batch)))
+    loss = float(_loss(seen, len(batch), weights))
     if seen.refined is None:
         return Look(step, loss, right, None, None)
     points = truth.points_1[seen.pair, seen.cells_0]

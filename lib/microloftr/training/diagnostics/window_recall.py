@@ -27,6 +27,14 @@ class WindowRecall:
     refined: float
     reach: float
 
+    def holds(self, least: float = 0.95) -> bool:
+        """Something is found, and at least `least` of the true places lie in the window and in reach of one cell.
+
+        Nothing that is left outside can be mended: a window too small for neighbouring cells, or a coarse map that
+        lies beside the fine one, shows here before any training.
+        """
+        return self.n > 0 and self.inside >= least and self.own + self.beside >= least
+
 
 @torch.no_grad()
 def window_recall(model: LoFTR, batch: PairBatch, threshold: float | None = None) -> WindowRecall:
