@@ -15,18 +15,25 @@ from microloftr.evaluation.averaged import averaged, middle_case, misplaced
 from microloftr.evaluation.cell_choices import FineStage, Schedule
 from microloftr.evaluation.naive import MENDS, NAIVE, Recipe, recipes, stage_of, truth_of
 from microloftr.evaluation.naive_training import NaiveStepper, naive_config
-from microloftr.evaluation.waterfall_harm import harm
+from microloftr.evaluation.tables_waterfall import waterfall_table
+from microloftr.evaluation.waterfall import WORDS
+from microloftr.evaluation.waterfall_harm import harm, harmed
 from microloftr.evaluation.waterfall_judge import Row, compared, frozen, refined_rows, see
 from microloftr.geometry import cell_points
+from microloftr.images import Image
 from microloftr.model.coarse_matching import CoarseMatches
 from microloftr.model.loftr import LoFTR
 from microloftr.model.weights import load_model, shipped
 from microloftr.model.windows import Refined, window_places
 from microloftr.training.step import LossWeights
 from microloftr.training.supervision import supervise
-from microloftr.views.waterfall_figures import draw_averaged, draw_harm, draw_waterfall
+from microloftr.views.case import trace_case
+from microloftr.views.harm_figures import draw_harmed
+from microloftr.views.refinement_study import errors_of
+from microloftr.views.waterfall_figures import draw_averaged, draw_harm, draw_waterfall, total_of
 
 SHORT = Schedule(steps=2, pairs=2, crop=96, weights=LossWeights(refined_per_pair=16), precision="bf16")
+BOTH = ("median", "auc_3")
 
 
 @pytest.fixture(scope="module")
@@ -244,11 +251,75 @@ def test_where_it_hurts_counts_what_was_made_worse(micro, atlas):
     assert len(draw_harm(found).axes) == 3
 
 
-def test_the_waterfall_draws_a_line_of_every_row():
-    cell = {
-        f"{name}{end}": 0.5 for name in ("median", "within", "auc_1", "auc_3", "auc_5") for end in ("", "_low", "_high")
-    }
-    rows = {key: {"words": key, **cell} for key in ("coarse", "whole", "naive", "pick")}
-    figure = draw_waterfall({"probes": {"shifted": rows, "turned": rows}})
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(rows)
-    assert len(figure.axes[0].lines) == 2 + 2 * 2 * len(rows)
+def a_record(total: bool) -> dict:
+    """A record of two kinds of pairs with two seeds and two mends."""
+
+    def change(value):
+        return {name: {"difference": value, "low": value - 0.1, "high": value + 0.1, "verdict": "tie"} for name in BOTH}
+
+    def row(key, value):
+        names = ("median", "within", "auc_1", "auc_3", "auc_5")
+        cell = {f"{name}{end}": value for name in names for end in ("", "_low", "_high")}
+        told = {"words": WORDS[key], **cell, "matches": 9, "near": 8, "again": [{"median": value, "auc_3": value}]}
+        if key in ("pick", "window"):
+            told |= {"change": {"against": "naive", **change(-0.1)}, "holds": dict.fromkeys(BOTH, "tie")}
+            told["again"][0] |= {"change": change(0.05)}
+        if total and key == "window":
+            told |= {"total": {"against": "naive", **change(-0.4)}, "total_holds": dict.fromkeys(BOTH, "better")}
+        return told
+
+    values = {"coarse": 3.0, "whole": 0.9, "naive": 0.8, "pick": 0.6, "window": 0.5}
+    rows = {key: row(key, value) for key, value in values.items()}
+    numbers = {"pairs": 6, "naive": {"pairs": 1}, "fine": {"pairs": 1}}
+    return {"values": {"probes": {"shifted": rows, "turned": rows}, **numbers}, "split": "x", "commit": "y"}
+
+
+def test_the_waterfall_draws_a_line_of_every_row_and_of_every_change():
+    record = a_record(total=True)
+    figure = draw_waterfall(record["values"])
+    rows = record["values"]["probes"]["shifted"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [row["words"] for row in rows.values()]
+    changes = [text.get_text() for text in figure.axes[2].get_yticklabels()]
+    assert changes == [WORDS["pick"], WORDS["window"], "all of these together"]
+    assert len(figure.axes[0].lines) == 2 + 2 * 3 * len(rows)  # cells; interval, dot and another seed's
+    assert len(figure.axes[2].lines) == 2 + 2 * 3 * 3  # zero, the rule above the last row
+    assert [text.get_text() for text in figure.legends[0].get_texts()][2] == "another seed"  # what hollow dots are
+
+
+def test_all_mends_together_have_an_interval_where_the_record_keeps_one_and_say_so_where_not():
+    for total in (True, False):
+        record = a_record(total)
+        told = total_of(record["values"]["probes"]["shifted"])["median"]
+        assert told["difference"] == pytest.approx(-0.4 if total else 0.5 - 0.8) and told["again"] == [-0.3]
+        assert (told["low"], told["verdict"]) == ((pytest.approx(-0.5), "better") if total else (None, None))
+        text = waterfall_table(record)
+        line = next(line for line in text.splitlines() if "all of these together" in line)
+        assert line.count("|") == text.splitlines()[0].count("|")
+        assert ("without interval" in text) is not total and ("[-0.50, -0.30]" in line) is total
+
+
+def test_the_total_is_paired_with_the_naive_stage_of_the_same_seed(micro, atlas):
+    seen = frozen(micro, atlas, "shifted", 6)
+    made = {"whole": 1.0, "naive": 1.0, "naive~1": 2.0, "window": 0.25, "window~1": 0.5}
+    rows = refined_rows(seen, {"coarse": None, **{key: Knows(seen, off) for key, off in made.items()}})
+    told = waterfall.table(rows, atlas)["window"]
+    assert told["total"]["against"] == "naive" and told["total"]["median"]["difference"] == pytest.approx(
+        -0.75, abs=1e-3
+    )
+    again = told["again"][0]["total"]
+    assert again["against"] == "naive~1" and again["median"]["difference"] == pytest.approx(-1.5, abs=1e-3)
+    assert told["total_holds"]["median"] == "better" and told["total"]["auc_3"]["low"] is not None
+
+
+def test_the_harmed_are_farther_than_their_cells_and_are_drawn(micro, atlas):
+    pairs = make_pairs(atlas, "medium", 0, np.arange(2), 160)
+    images = [[Image(images[k, 0].numpy(), None, "") for images in (pairs.images_0, pairs.images_1)] for k in (0, 1)]
+    cases = [trace_case(micro, *images[k], pairs.homography[k].numpy()) for k in (0, 1)]
+    worst, shares = harmed(cases, 3)
+    assert len(worst) == 3 and worst[0].moved == max(one.moved for one in worst) and 0 < shares.max() <= 1
+    errors = errors_of(cases)
+    moved = np.hypot(*errors.by_stage["refined"].T) - np.hypot(*errors.by_stage["coarse"].T)
+    assert worst[0].moved == pytest.approx(moved[errors.near()].max(), abs=1e-6)
+    assert all(one.true <= one.best for one in worst) and len(shares) == errors.near().sum()
+    figure = draw_harmed(cases, [(one.case, one.index) for one in worst], ["first", "second"])
+    assert len(figure.axes) == 9 and figure.axes[0].get_title().startswith(("first", "second"))

@@ -35,6 +35,7 @@ STEPS, FINE_STEPS, PAIRS, SEEDS = 470, 150, 54, 2
 RATE, WARMUP = 3e-4, 15  # of the fine stages: they go on from weights that are trained
 COARSE, WHOLE, HALF = "coarse", "whole", "half"
 AGAIN = "~"  # between the name of a row and the number of another seed
+LAST = list(MENDS)[-1]
 HALF_WAY = 4  # times fewer steps from a random start
 Progress = Callable[[Iterable], Iterable]
 WORDS = {
@@ -101,31 +102,40 @@ def study(model: LoFTR, stages: Sequence[dict[str, FineStage]], atlas: Atlas, pa
 
 
 def table(rows: dict[str, Row], atlas: Atlas) -> dict[str, Any]:
-    """Every row's numbers, beside those of the rows that it is compared with; the same of other seeds, in short."""
+    """Every row's numbers, beside those of the rows that it is compared with; the same of other seeds, in short.
+
+    The last mend has a `total` beside its change: from the naive fine stage to it, of each seed by itself.
+    """
     before = dict(zip(MENDS, ["naive", *MENDS], strict=False)) | {"naive": WHOLE, "matcher": "micro"}
     coarse = dict.fromkeys((HALF, WHOLE, "naive", *MENDS), COARSE) | dict.fromkeys(("micro", "matcher"), "micro-coarse")
+    start = {LAST: "naive"} if LAST in rows and "naive" in rows else {}
     for key in [key for key in rows if AGAIN in key]:
         name, _, seed = key.partition(AGAIN)
+        if name in start and f"naive{AGAIN}{seed}" in rows:
+            start[key] = f"naive{AGAIN}{seed}"
         if name in before:
             before[key] = f"{before[name]}{AGAIN}{seed}" if f"{before[name]}{AGAIN}{seed}" in rows else before[name]
         coarse[key] = coarse[name]
-    told, found = compared(rows, before, coarse, [*atlas.specimens]), {}
+    before = {key: to for key, to in before.items() if to in rows}
+    told, found = compared(rows, before, coarse, [*atlas.specimens], start), {}
     for name in (name for name in WORDS if name in rows):
         others = [told[key] for key in told if key.startswith(f"{name}{AGAIN}")]
         found[name] = {"words": WORDS[name], **told[name], "again": [_short(other) for other in others]}
-        if "change" in told[name]:
-            found[name]["holds"] = {metric: _holds([told[name], *others], metric) for metric in ("median", "auc_3")}
+        for kind, kept in (("change", "holds"), ("total", "total_holds")):
+            if kind in told[name]:
+                seeds = [told[name], *(other for other in others if kind in other)]
+                found[name][kept] = {metric: _holds(seeds, metric, kind) for metric in ("median", "auc_3")}
     return found
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
     """What is kept of another seed's row: its numbers and its changes."""
-    return {name: row[name] for name in ("median", "within", "auc_1", "auc_3", "change") if name in row}
+    return {name: row[name] for name in ("median", "within", "auc_1", "auc_3", "change", "total") if name in row}
 
 
-def _holds(rows: Sequence[dict[str, Any]], metric: str) -> str:
+def _holds(rows: Sequence[dict[str, Any]], metric: str, kind: str = "change") -> str:
     """better or worse where every seed's change says so, else tie."""
-    said = {row["change"][metric]["verdict"] for row in rows}
+    said = {row[kind][metric]["verdict"] for row in rows}
     return said.pop() if len(said) == 1 else "tie"
 
 

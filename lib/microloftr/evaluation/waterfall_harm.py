@@ -1,6 +1,8 @@
 """Where micro's refinement still hurts: its network alone on the four levels, match by match."""
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,43 @@ from microloftr.evaluation.ablation_judges import turned_back
 from microloftr.evaluation.cell_choices import FineStage
 from microloftr.evaluation.waterfall_judge import AT_ONCE, SEED, SIZE, points_of, see, truth_of_pair
 from microloftr.model.loftr import LoFTR
-from microloftr.views.refinement_study import BESIDE, OWN
+from microloftr.model.presets import FINE_STRIDE
+from microloftr.views.case import Case
+from microloftr.views.refinement_study import BESIDE, OWN, errors_of
 
 EDGES = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, BESIDE)  # px: how far from the cell's centre the truth lies
 WORSE = 0.1  # px: what counts as made worse
+
+
+@dataclass(frozen=True)
+class Harmed:
+    """One match of a case: how much farther from the truth than its cell refinement put it, and what its heat held."""
+
+    case: int
+    index: int
+    moved: float  # px
+    best: float  # share of the heat at its best place
+    true: float  # and at the place nearest to the truth
+
+
+def harmed(cases: Sequence[Case], count: int) -> tuple[list[Harmed], np.ndarray]:
+    """The `count` matches that refinement moved farthest from the truth, worst first, of those not in a wrong cell.
+
+    Also how much of its heat the best place holds (N,), over all N such matches.
+    """
+    found, shares = [], []
+    for number, case in enumerate(cases):
+        errors = errors_of([case])
+        heat = errors.log_heat.exp().numpy()
+        side = int(heat.shape[1] ** 0.5)
+        place = np.clip(np.round(errors.truth / FINE_STRIDE).astype(int) + side // 2, 0, side - 1)
+        moved = np.hypot(*errors.by_stage["refined"].T) - np.hypot(*errors.by_stage["coarse"].T)
+        near = np.flatnonzero(errors.near())
+        shares.append(heat[near].max(1))
+        for k in near[np.argsort(-moved[near], kind="stable")[:count]]:
+            true = heat[k, place[k, 1] * side + place[k, 0]]
+            found.append(Harmed(number, int(k), float(moved[k]), float(heat[k].max()), float(true)))
+    return sorted(found, key=lambda one: -one.moved)[:count], np.concatenate(shares)
 
 
 @torch.inference_mode()

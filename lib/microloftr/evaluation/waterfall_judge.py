@@ -119,20 +119,25 @@ def judged(
 
 
 def compared(
-    rows: Mapping[str, Row], before: Mapping[str, str], coarse: Mapping[str, str], specimens: Sequence[str]
+    rows: Mapping[str, Row],
+    before: Mapping[str, str],
+    coarse: Mapping[str, str],
+    specimens: Sequence[str],
+    start: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Each row's median error, share within 1 px and AUC of the corner error, with intervals drawn by specimen.
 
-    `change` and `gain`: differences of median and AUC@3 from the row that `before` and `coarse` name for it, with
-    interval and verdict, better, worse or a tie. Raises ParameterError where the pairs are of one specimen alone.
+    `change`, `gain` and `total`: differences of median and AUC@3 from the row that `before`, `coarse` and `start` name
+    for it, on the same pairs, with interval and verdict, better, worse or a tie. Raises ParameterError where the pairs
+    are of one specimen alone.
     """
-    keys = list(rows)
+    keys, against = list(rows), {"change": before, "gain": coarse, "total": start or {}}
     sources = [specimens[m] for m in rows[keys[0]].micrograph]
 
     def statistics(index: np.ndarray) -> np.ndarray:
         values = np.stack([_numbers(rows[key], index) for key in keys])
         both = values[:, [NUMBERS.index("median"), NUMBERS.index("auc_3")]]
-        others = (np.array([both[keys.index(to.get(key, key))] for key in keys]) for to in (before, coarse))
+        others = (np.array([both[keys.index(to.get(key, key))] for key in keys]) for to in against.values())
         return np.concatenate([values.ravel(), *((both - other).ravel() for other in others)])
 
     interval = bootstrap_interval(statistics, sources, resamples=RESAMPLES)
@@ -140,9 +145,9 @@ def compared(
         raise ParameterError("an interval needs pairs of two specimens or more; judge more pairs")
     parts = [statistics(np.arange(len(sources))), *interval]
     told: dict[str, dict[str, Any]] = {}
-    values, changes, gains = (
+    values, *differences = (
         [part[first : first + len(keys) * width].reshape(len(keys), width) for part in parts]
-        for first, width in _layout(len(keys))
+        for first, width in _layout(len(keys), len(against))
     )
     for k, key in enumerate(keys):
         row: dict[str, Any] = {}
@@ -150,16 +155,16 @@ def compared(
             row |= {f"{name}{end}": round(float(part[k, n]), 4) for n, name in enumerate(NUMBERS)}
         row |= {"matches": rows[key].matches, "near": rows[key].near}
         row["failures"] = round(float(np.mean(rows[key].corner > 10)), 4)
-        for name, to, differences in (("change", before, changes), ("gain", coarse, gains)):
+        for (name, to), found in zip(against.items(), differences, strict=True):
             if key in to:
-                row[name] = {"against": to[key], **_differences([part[k] for part in differences])}
+                row[name] = {"against": to[key], **_differences([part[k] for part in found])}
         told[key] = row
     return told
 
 
-def _layout(count: int) -> list[tuple[int, int]]:
-    """Where the numbers, the changes and the gains of `count` rows begin, and how wide each is."""
-    return [(0, len(NUMBERS)), (count * len(NUMBERS), 2), (count * (len(NUMBERS) + 2), 2)]
+def _layout(count: int, kinds: int) -> list[tuple[int, int]]:
+    """Where the numbers and each of so many kinds of differences of `count` rows begin, and how wide they are."""
+    return [(0, len(NUMBERS)), *((count * (len(NUMBERS) + 2 * k), 2) for k in range(kinds))]
 
 
 def _differences(parts: Sequence[np.ndarray]) -> dict[str, dict[str, Any]]:
