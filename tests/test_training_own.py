@@ -1,5 +1,6 @@
 """Fine-tuning on one's own micrographs: the preset, what is held out, clear errors, and the report."""
 
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,10 @@ import pytest
 
 from microloftr.__main__ import main
 from microloftr.config import load_config, schema
+from microloftr.data.micrographs import load_micrographs
 from microloftr.errors import ConfigError, ParameterError
+from microloftr.evaluation.own_example import JUDGED, LEARNT, MODALITY
+from microloftr.evaluation.own_images import training_minutes
 from microloftr.model.weights import random_model, save_weights
 from microloftr.results import read_result, write_result
 from microloftr.training.own import own_micrographs
@@ -101,5 +105,36 @@ def test_the_report_compares_before_and_after_on_the_same_pairs(tmp_path, monkey
     assert before["n"] == trained["n"] == 1
     assert before["matches"] != trained["matches"]
     assert f"{before['auc_3']:.2f} → {trained['auc_3']:.2f}" in shown
+    cells = values["cells_right"]["easy"]
+    assert 0 <= cells["before"] <= 1 and f"{cells['before']:.2f} → {cells['after']:.2f}" in shown
+    assert values["files"] == {"learnt": ["a", "b"], "held_out": ["c"]} and values["modalities"] == ["sem"]
+    of_before, of_after = (values["weights"][when] for when in ("before", "after"))
+    assert (of_before["name"], of_after["name"]) == ("start.safetensors", "weights.safetensors")
+    assert of_before["weights_sha256"] != of_after["weights_sha256"] and len(of_after["weights_sha256"]) == 64
+    assert values["training_minutes"] is None  # there was no run
     after.unlink()
     assert main(["finetune-report", "train.init=none", f"data.folder={tmp_path}", f"train.out={tmp_path}"]) == 2
+
+
+def test_the_minutes_of_a_run_are_those_of_its_files(tmp_path):
+    for name, minutes in (("config.yaml", 0), ("weights.safetensors", 7.25)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 + 60 * minutes,) * 2)
+    assert training_minutes(tmp_path) == pytest.approx(7.25, abs=0.06)
+    (tmp_path / "metrics.000.csv").touch()  # it was stopped and went on
+    assert training_minutes(tmp_path) is None
+
+
+def test_the_example_judges_by_other_specimens_than_it_learns_from(tmp_path, capsys):
+    folder = tmp_path / "example"
+    for _ in range(2):  # a second time changes nothing
+        assert main(["finetune-example", str(folder)]) == 0
+    assert f"train data.folder={folder} train.init=micro" in capsys.readouterr().out
+    learnt, held_out = own_micrographs(load_config([f"data.folder={folder}", "train.init=micro"]))
+    assert sorted(one.specimen for one in learnt) == sorted(LEARNT)
+    assert sorted(one.specimen for one in held_out) == sorted(JUDGED)
+    trained_on = {one.specimen for one in load_micrographs("train")}
+    assert trained_on.isdisjoint((*LEARNT, *JUDGED)) and {one.modality for one in held_out} == {MODALITY}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").touch()
+    assert main(["finetune-example", str(tmp_path / "other")]) == 2

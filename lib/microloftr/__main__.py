@@ -16,6 +16,7 @@ COMMANDS = {
     "early-stopping": ("microloftr.training.stopping_record", "a run past the turn, and where it stops [KEY=VALUE …]"),
     "recipe": ("microloftr.training.diagnostics.recipe", "what each rule of the recipe is worth [--steps N]"),
     "profile-training": ("microloftr.training.profile", "pairs per second, and where a step's time goes [KEY=VALUE …]"),
+    "finetune-example": ("microloftr.evaluation.own_example", "a folder of micrographs to fine-tune on [FOLDER]"),
     "finetune-report": ("microloftr.evaluation.own_images", "before and after fine-tuning [KEY=VALUE …]"),
     "predict": ("microloftr.evaluation.predict", "pairs → a file of matches --matcher NAME --pairs LEVEL"),
     "score": ("microloftr.evaluation.score", "files of predictions → scores and their summary [--matchers NAMES]"),

@@ -1,7 +1,8 @@
 """`python -m microloftr finetune-report [KEY=VALUE …]`: what a training run on one's own micrographs was worth.
 
 The overrides are those of the training. Pairs of the four levels are made from the micrographs that were held out, and
-matched by the weights that the run began with and by those that it ended with.
+matched by the weights that the run began with and by those that it ended with. A Matcher follows the pixels, which
+hides what its network learnt; so the networks are judged alone as well, by the cells that they find.
 """
 
 import argparse
@@ -18,6 +19,9 @@ from microloftr.data.levels import LEVELS
 from microloftr.data.pairs import make_pairs
 from microloftr.errors import ParameterError
 from microloftr.evaluation import metrics
+from microloftr.evaluation.ablation_judges import CROP, cells_right, turned_back
+from microloftr.evaluation.identity import weights_sha256
+from microloftr.evaluation.matchers import public_name
 from microloftr.evaluation.protocols import Pair
 from microloftr.evaluation.score import ESTIMATOR, THRESHOLD
 from microloftr.evaluation.summary import CORRECT, PRECISION_THRESHOLDS, PairScore, summarise
@@ -30,6 +34,7 @@ from microloftr.training.own import own_micrographs
 SEED = 404
 SIZE = 320  # of the crops, as in the fixed pairs; less where the micrographs are smaller
 CHUNK = 8
+CELL_PAIRS = 32  # of each level, for the network alone
 
 
 def held_out_pairs(config: Config, level: str, count: int) -> Iterator[Pair]:
@@ -62,6 +67,27 @@ def compare(config: Config, weights: dict[str, str], count: int) -> dict[str, di
     return values
 
 
+def network_cells(config: Config, weights: dict[str, str], count: int) -> dict[str, dict[str, float]]:
+    """{level: {name: share of right cells}} of the networks alone (`cells_right`), mean over `count` held-out pairs of
+    a level; image_1 is turned by quarters so that at most 45° are left, as the Matcher's search would.
+    """
+    _, micrographs = own_micrographs(config)
+    atlas, values = build_atlas(micrographs), {}
+    models = {name: Matcher.from_pretrained(path).model.cpu() for name, path in weights.items()}
+    for level in LEVELS:
+        batch = turned_back(make_pairs(atlas, level, SEED, np.arange(count), CROP))
+        values[level] = {name: round(float(np.mean(cells_right(model, batch))), 4) for name, model in models.items()}
+    return values
+
+
+def training_minutes(folder: Path) -> float | None:
+    """How long the run took, from the first file that it wrote to its weights; None where it was stopped in between."""
+    began = folder / "config.yaml"
+    if not began.is_file() or list(folder.glob("metrics.*.csv")):
+        return None
+    return round(((folder / "weights.safetensors").stat().st_mtime - began.stat().st_mtime) / 60, 1)
+
+
 def _score(name: str, matcher: Matcher, pair: Pair) -> PairScore:
     matches = matcher.match(pair.image_0, pair.image_1)
     found, inliers = find_homography(matches.points_0, matches.points_1, THRESHOLD)
@@ -73,13 +99,14 @@ def _score(name: str, matcher: Matcher, pair: Pair) -> PairScore:
     )  # fmt: skip
 
 
-def table(levels: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """Before and after, one line per level."""
-    lines = [f"{'':8}  AUC@3 px          > 10 px            precision@3 px"]
+def table(levels: dict[str, dict[str, dict[str, Any]]], right: dict[str, dict[str, float]]) -> str:
+    """Before and after, one line per level; at last the cells that the network alone finds."""
+    lines = [f"{'':8}  AUC@3 px          > 10 px            precision@3 px    right cells"]
     for level, rows in levels.items():
         cells = [
             f"{rows['before'][key]:.2f} → {rows['after'][key]:.2f}" for key in ("auc_3", "failures", "precision_3")
         ]
+        cells.append(f"{right[level]['before']:.2f} → {right[level]['after']:.2f}")
         lines.append(f"{level:8}  " + "       ".join(cells))
     return "\n".join(lines)
 
@@ -94,14 +121,23 @@ def report(config: Config, count: int, command: str, name: str = "finetune", fol
     if config.train.init in ("none", "xfeat"):
         raise ParameterError(f"train.init is {config.train.init}, so that there is no matcher from before the run")
     learnt, held_out = own_micrographs(config)
-    levels = compare(config, {"before": config.train.init, "after": str(after)}, count)
-    print(table(levels))
+    weights = {"before": config.train.init, "after": str(after)}
+    levels, cells = compare(config, weights, count), network_cells(config, weights, CELL_PAIRS)
+    print(table(levels, cells))
     values = {
         **ESTIMATOR,
         "levels": levels,
         "pairs_per_level": count,
+        "cells_right": cells,
+        "cell_pairs": CELL_PAIRS,
+        "weights": {
+            name: {"name": public_name(path), "weights_sha256": weights_sha256(Matcher.from_pretrained(path))}
+            for name, path in weights.items()
+        },
+        "training_minutes": training_minutes(after.parent),
         "learnt_from": len(learnt),
         "held_out": len(held_out),
+        "files": {"learnt": [one.name for one in learnt], "held_out": [one.name for one in held_out]},
         "modalities": sorted({one.modality for one in held_out}),
         "recipe": recipe_of(after),
     }

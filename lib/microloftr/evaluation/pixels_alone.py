@@ -30,6 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     runs = options.runs or predictions_folder().parent / "pixels_alone"  # fewer pairs: not beside those of evaluate
     found = predict_and_score(MATCHERS, protocols, runs=runs, results=None, jobs=options.jobs)["evaluate"]
     values = {key: value for key, value in found.items() if key != "modalities"} | {"pairs_per_level": options.limit}
+    for summaries in values["levels"].values():
+        for summary in summaries.values():
+            summary.pop("coarse", None)  # what the Matcher starts from, not what is asked here
     told = {"values": values, "commit": commit(), "split": "validation"}
     for table in (detail, overview):
         print(table(told), end="\n\n")
