@@ -140,10 +140,10 @@ ours = places_read(models["micro"].backbone, "thirtysecond", ways["micro"], widt
 drift = {name: places[:, 1] - places[:, 0] for name, places in published.items()}
 for name, values in drift.items():
     print(f"loftr {name:11} left {values[0]:+.2f}, middle {values[len(values) // 2]:+.2f}, right {values[-1]:+.2f} px")
-print(f"loftr with exact enlarging: at most {max(np.abs(p[:, 1] - p[:, 0]).max() for p in mended.values()):.1g} px")
-print(f"micro: at most {max(np.abs(p[:, 1] - p[:, 0]).max() for p in ours.values()):.1g} px")
 assert -4 < drift["1/4 up"][-1] < -3.9 and -6 < drift["1/2 fine"][-1] < -5.8 and drift["1/2 fine"][0] == 0
-assert all(np.abs(p[:, 1] - p[:, 0]).max() < 1e-9 for p in (*mended.values(), *ours.values()))
+rounding = 1e-9  # what is below it depends on the processor
+assert all(np.abs(p[:, 1] - p[:, 0]).max() < rounding for p in (*mended.values(), *ours.values()))
+print(f"loftr with exact enlarging, and micro: everywhere below {rounding:g} px")
 
 # %% tags=["figure:backbone_drift"]
 from microloftr.views.backbone_figures import draw_drift
@@ -172,8 +172,11 @@ with torch.inference_mode():
             both = backbone(torch.cat((image_0, image_1)))
             alone = backbone(image_0), backbone(image_1)
             gaps[name, mode] = difference(both, alone)
-            print(f"{name:6}{mode:11} differs by {gaps[name, mode]:.1e} of the largest value")
-assert max(gaps["micro", "evaluation"], gaps["micro", "training"], gaps["loftr", "evaluation"]) < 1e-4
+rounding = 1e-5  # of the largest value, in float32
+for (name, mode), gap in gaps.items():
+    how = f"differs by less than {rounding:g}" if gap < rounding else f"differs by {gap:.2f}"
+    print(f"{name:6}{mode:11} {how} of the largest value")
+assert max(gaps["micro", "evaluation"], gaps["micro", "training"], gaps["loftr", "evaluation"]) < rounding
 assert gaps["loftr", "training"] > 0.05
 
 # %% [markdown]
