@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -20,11 +21,12 @@ from microloftr.data.atlas import Atlas
 from microloftr.errors import ConfigError
 from microloftr.model.weights import load_model, recipe_of
 from microloftr.training import core
-from microloftr.training.feed import Feed
+from microloftr.training.feed import Feed, batch_of
 from microloftr.training.packed import pack_atlas, read_config, read_job, unpack_atlas
 from microloftr.training.run import train
-from microloftr.training.speed import STAGES, show
-from microloftr.training.start import atlases_of
+from microloftr.training.speed import STAGES, _utilisation, show
+from microloftr.training.start import atlases_of, starting_model
+from microloftr.training.stepper import Stepper
 from tests.training_run import overrides, write_source
 
 CPU = torch.device("cpu")
@@ -156,6 +158,68 @@ def test_speed_is_measured_by_stage(options, tmp_path):
     assert values["pairs_per_s"] > 0 and values["device"] == "cpu" and values["utilisation"] is None
     assert show(values).startswith(f"{values['pairs_per_s']} pairs/s of 64×64")
     assert not (folder / "checkpoint.pt").exists()
+    assert set(values["drawn_per_s"]) == {"threads_1", "threads_4"} and min(values["drawn_per_s"].values()) > 0
+
+
+def fake_nvidia_smi(folder: Path, says: str) -> Path:
+    """A program of that name that notes what it is asked and says this."""
+    tool = folder / "nvidia-smi"
+    tool.write_text(f'#!/bin/sh\necho "$@" >> "{folder}/asked"\necho "{says}"\n', encoding="utf-8")
+    tool.chmod(0o755)
+    return tool
+
+
+@pytest.mark.parametrize(("says", "seen"), [("87", {87.0}), ("[N/A]", set()), ("", set())])
+def test_how_busy_the_gpu_is_comes_from_nvidia_smi(says, seen, tmp_path, monkeypatch):
+    fake_nvidia_smi(tmp_path, says)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    asked, began = tmp_path / "asked", time.monotonic()
+    with _utilisation(True) as values:
+        while time.monotonic() - began < 20 and not (asked.is_file() and len(asked.read_text().splitlines()) > 1):
+            time.sleep(0.05)
+    assert set(values) == seen
+    assert asked.read_text().splitlines()[0] == "-i 3 --query-gpu=utilization.gpu --format=csv,noheader,nounits"
+    before = len(asked.read_text().splitlines())
+    time.sleep(0.6)
+    assert len(asked.read_text().splitlines()) == before  # nobody asks any more
+    with _utilisation(False) as values:  # no GPU is used: nobody asks
+        time.sleep(0.3)
+    assert values == [] and len(asked.read_text().splitlines()) == before
+
+
+def test_nobody_knows_how_busy_a_gpu_is_without_nvidia_smi(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with _utilisation(True) as values:
+        pass
+    assert values == []
+
+
+@pytest.mark.long
+def test_a_compiled_step_is_the_same_step(source, tmp_path):
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        pytest.skip(f"torch.compile has no compiler here: {error}")
+    found = []
+    for compiled in ("false", "true"):
+        given = overrides(source, tmp_path, "train.run=x", "model=micro", f"train.compile={compiled}")
+        config = load_config([*given, "train.steps=2", "train.decay=1"])
+        stepper = Stepper(starting_model(config), config, CPU)
+        names = list(stepper.model.state_dict())
+        result = stepper.forward(batch_of(config, atlases_of(config, CPU)[0], 0))
+        stepper.backward(result)
+        gradients = [p.grad.clone() for p in stepper.parameters if p.grad is not None]
+        stepper.descend()
+        found.append((float(result.loss), gradients, names))
+    (loss, gradients, names), (loss_2, gradients_2, names_2) = found
+    assert loss_2 == pytest.approx(loss, rel=1e-4) and names_2 == names  # names of weights stay
+    assert len(gradients) == len(gradients_2)
+    scale = max(float(one.abs().max()) for one in gradients)
+    assert all(torch.allclose(a, b, rtol=1e-2, atol=1e-3 * scale) for a, b in zip(gradients, gradients_2, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Pairs per second, and where the time of a step goes; torch alone, so that the core can tell (--profile STEPS).
 
 First some steps run as in training, for pairs per second and the GPU's utilisation; then as many again with a wait
-after each stage, for the shares.
+after each stage, for the shares. At last the pairs' numbers alone are drawn, as they are for a large GPU: a million
+pairs in 25 minutes take 670 of them a second, and only the CPU can give them.
 """
 
 import os
@@ -11,7 +12,9 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,6 +26,8 @@ from microloftr.training.feed import Feed
 from microloftr.training.stepper import Stepper
 
 STAGES = ("waiting", "pairs", "forward", "backward", "optimizer")
+DRAWN_AT_ONCE = 512  # pairs of a step on a large GPU
+DRAWN_BY = (1, 4)  # threads; a GPU's feed has four
 
 
 def measure(
@@ -31,8 +36,9 @@ def measure(
     """Speed of training over `steps` steps after `warm` ones.
 
     {"pairs_per_s", "share": {stage: 0..1}, "ms_per_step", "utilisation" (mean share of time in which the GPU was
-    busy, None on the CPU), "peak_mib" (the GPU's memory, None on the CPU), …}. Stages: waiting for the numbers of the
-    next pairs, making the pairs' images, forward pass and losses, backward pass, optimizer with clip and average.
+    busy, None on the CPU), "peak_mib" (the GPU's memory, None on the CPU), "drawn_per_s", …}. Stages: waiting for the
+    numbers of the next pairs, making the pairs' images, forward pass and losses, backward pass, optimizer with clip and
+    average.
     """
     stepper = Stepper(model, config, device)
     batch, cuda = config.data.batch, device.type == "cuda"
@@ -51,6 +57,8 @@ def measure(
         "ms_per_step": round(1e3 * seconds / steps, 2),
         "utilisation": round(sum(seen) / len(seen) / 100, 3) if seen else None,
         "peak_mib": round(torch.cuda.max_memory_allocated(device) / 2**20) if cuda else None,
+        "drawn_per_s": drawn_per_s(config, atlases[0]),
+        "cores": os.cpu_count(),
         "pairs_per_step": batch,
         "crop": config.data.crop,
         "precision": config.train.precision,
@@ -60,6 +68,24 @@ def measure(
         "torch": torch.__version__.split("+")[0],
         "allocator": {k: v for k, v in sorted(os.environ.items()) if k.startswith(("MALLOC_", "LD_PRELOAD"))},
     }
+
+
+def drawn_per_s(config: Config, atlas: Atlas, batches: int = 4) -> dict[str, float]:
+    """How many pairs' numbers the CPU draws per second, {"threads_1": pairs/s, …}, in batches of DRAWN_AT_ONCE, the
+    faster of two rounds; no image is made.
+    """
+    config = replace(config, data=replace(config.data, batch=DRAWN_AT_ONCE))
+    feed, found = Feed(atlas, config, 0, batches), {}
+    feed.draw(0)
+    for threads in DRAWN_BY:
+        rounds = []
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in range(2):
+                began = time.perf_counter()
+                list(pool.map(feed.draw, range(batches)))
+                rounds.append(time.perf_counter() - began)
+        found[f"threads_{threads}"] = round(batches * DRAWN_AT_ONCE / min(rounds), 1)
+    return found
 
 
 def _steps(stepper: Stepper, feed: Feed, device: torch.device, spent: dict[str, float] | None) -> None:
