@@ -16,6 +16,7 @@ from literate.errors import LiterateError, NotebookFailed
 from literate.outputs import strip_png, tidy_outputs
 from literate.pairs import all_pairs, read_notebook, select_pairs, source_hash
 from literate.project import Project, find_project
+from literate.reads import digest
 from tests.literate_project import SCRIPT, make_project
 
 
@@ -57,9 +58,44 @@ def test_notebook_holds_hashes_counts_and_no_times(built):
     assert all(cell.metadata.literate.source_hash == source_hash(cell.source) for cell in code)
     assert code[2].outputs[0].text == "cell: 0.60\nNone [1, 2]\n"
     assert all(set(cell.metadata) <= {"tags", "literate"} for cell in notebook.cells)
-    assert set(notebook.metadata) == {"jupytext", "kernelspec", "language_info"}
+    assert set(notebook.metadata) == {"jupytext", "kernelspec", "language_info", "literate"}
+    assert notebook.metadata.literate == {"read": {}}  # it reads no record
     assert all(re.fullmatch(r"\d\d-[0-9a-f]{8}", cell.id) for cell in notebook.cells)
     nbformat.validate(notebook)
+
+
+READER = """# %%
+import json
+from pathlib import Path
+
+from microloftr.results import read_result
+
+folder = Path("../results").resolve()
+assert read_result("evaluate", folder)["seed"] == 7
+assert json.loads((folder / "sub" / "more.json").read_text()) == 1
+with open("../results/evaluate.json") as file:
+    file.read()
+(folder / "mine.json").write_text("2")
+print(sorted(name for name in globals() if "literate" in name))
+"""
+
+
+def test_a_built_notebook_tells_which_records_it_read_and_a_sync_keeps_that(tmp_path):
+    project = make_project(tmp_path, READER)
+    (project.results / "sub").mkdir()
+    (project.results / "sub" / "more.json").write_text("1")
+    (project.results / "unread.json").write_text("3")
+    pair = all_pairs(project)[0]
+    build(pair, project)
+    notebook = read_notebook(pair.notebook)
+    told = {f"results/{name}": digest(project.results / name) for name in ("evaluate.json", "sub/more.json")}
+    assert notebook.metadata.literate == {"read": told}  # not what it wrote, nor what it left alone
+    assert notebook.cells[0].outputs[0].text == "[]\n"  # and the cells see nothing of it
+    assert "literate" not in pair.script.read_text().splitlines()[0]
+    build(pair, project, run=False)
+    assert read_notebook(pair.notebook).metadata.literate == {"read": told}
+    build(pair, project, run=False, take="notebook")
+    assert read_notebook(pair.notebook).metadata.literate == {"read": told}
 
 
 def test_pictures_carry_no_remarks(built):

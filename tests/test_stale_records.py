@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from microloftr.evaluation import report, stale_records
-from microloftr.evaluation.stale_records import named_weights, other_weights, shipped_sha256
+from microloftr.evaluation.stale_records import named_weights, other_weights, shipped_sha256, uncommitted
 
 
 @pytest.fixture
@@ -32,6 +32,32 @@ def test_weights_are_found_wherever_they_stand():
         "runs": [{"one_conv": {"weights_sha256": "4"}}],
     }
     assert list(named_weights(values)) == [("micro", "1"), ("micro", "2"), ("one_conv", "4")]
+
+
+def test_weights_are_named_by_the_matcher_beside_them_at_any_depth(results):
+    assert list(named_weights({"matcher": "micro", "weights_sha256": "1"})) == [("micro", "1")]  # as stages keeps them
+    deep = {"parts": [{"judge": {"matcher": "one_conv", "weights_sha256": "2"}}]}
+    assert list(named_weights(deep)) == [("one_conv", "2")]
+    assert list(named_weights({"matcher": {"name": "micro"}, "micro": {"weights_sha256": "3"}})) == [("micro", "3")]
+    write(results, "stages", {"matcher": "micro", "weights_sha256": "cccc"})
+    write(results, "waterfall", {"micro": {"weights_sha256": "dddd"}, "probes": {}})
+    assert [line.split(":")[0] for line in other_weights(results)] == ["results/stages.json", "results/waterfall.json"]
+
+
+def test_one_fresh_hash_does_not_hide_a_stale_one(results):
+    both = {"one": {"name": "micro", "weights_sha256": "aaaa"}, "other": {"name": "micro", "weights_sha256": "cccc"}}
+    for order in (both, dict(reversed(both.items()))):
+        write(results, "breaking", {"matchers": order})
+        assert len(other_weights(results)) == 1
+
+
+def test_records_of_uncommitted_code_are_named(results, monkeypatch, capsys):
+    write(results, "stages", {}, "0123abc-dirty")
+    write(results, "bench", {}, "0123abc")
+    assert uncommitted(results) == ["stages"]
+    monkeypatch.setattr(report, "report", lambda root, write: [])
+    assert report.main(["--root", str(results.parent), "--check"]) == 0
+    assert "not committed" in (line := capsys.readouterr().out.splitlines()[-1]) and line.endswith(": stages")
 
 
 def test_a_record_of_other_weights_is_one_line(results):
@@ -83,6 +109,11 @@ def test_a_record_that_tells_no_hash_is_judged_by_its_commit(results):
     write(results, "shapes", {"pairs": 1}, before)  # a record that rests on no weights
     write(results, "finetune", {"pairs": 1}, after)
     assert other_weights(results) == []
+    for name in ("shrinking", "ablations", "architecture", "waterfall"):  # they rest on micro, whoever else they name
+        write(results, name, {"entries": {"base": {"weights_sha256": "eeee"}}}, before)
+        assert [line.split(":")[0] for line in other_weights(results)] == [f"results/{name}.json"]
+        write(results, name, {"entries": {"whole": {"weights_sha256": "aaaa"}}}, before)  # the shipped ones are told
+        assert other_weights(results) == []
 
 
 def test_the_report_notes_it_and_fails_for_nothing_else(results, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Build the notebooks from their scripts: `python -m literate build [NAME …] [--no-run] [--take script|notebook]`.
 
-Two builds of one script are byte-identical but for the outputs of cells tagged `timing`.
+Two builds of one script are byte-identical but for the outputs of cells tagged `timing`. A built notebook holds the
+hashes of the records of results/ that its cells read (reads.py).
 """
 
 import argparse
@@ -32,6 +33,8 @@ from literate.pairs import (
 from literate.parameters import FOLDER_VARIABLE
 from literate.project import Project, find_project
 from literate.questions import RECORDS_VARIABLE
+from literate.reads import environment as watched
+from literate.reads import reads
 from literate.records import write_records
 
 
@@ -87,11 +90,13 @@ def build(
 def _run(notebook: NotebookNode, pair: Pair, project: Project) -> tuple[NotebookNode, list[dict[str, Any]]]:
     """The executed notebook, and the records that its answers left."""
     with TemporaryDirectory(prefix="records.") as folder:
-        environment = {FOLDER_VARIABLE: str(project.notebooks), RECORDS_VARIABLE: folder}
+        log = Path(folder) / "reads.txt"
+        environment = {FOLDER_VARIABLE: str(project.notebooks), RECORDS_VARIABLE: folder, **watched(project, log)}
         try:
             executed = execute(notebook, cwd=project.notebooks, environment=environment)
         except NotebookFailed as error:
             raise NotebookFailed(f"{pair.name}: {error}", error.status) from None
+        executed.metadata["literate"] = {"read": reads(project, log)}
         return executed, [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("Q*.json"))]
 
 
@@ -120,6 +125,8 @@ def keep_outputs(fresh: NotebookNode, old: NotebookNode) -> NotebookNode:
             match = known[source_hash(cell.source)].popleft()
             cell.outputs, cell.execution_count = match.outputs, match.execution_count
             cell.metadata["literate"] = match.metadata["literate"]
+    if "literate" in old.metadata:
+        fresh.metadata["literate"] = old.metadata["literate"]  # the outputs are of that run
     return tidy(fresh)
 
 

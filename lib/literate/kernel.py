@@ -15,12 +15,15 @@ from literate.errors import NotebookFailed
 from literate.outputs import tidy_outputs
 from literate.pairs import source_hash, tidy
 from literate.questions import RECORDS_VARIABLE
+from literate.reads import LOG_VARIABLE, START, WATCHED_VARIABLE
 from microloftr import errors
 
 ENVIRONMENT = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures land in the notebook, whatever the shell says
     "PYTHONHASHSEED": "0",
     RECORDS_VARIABLE: "",  # only a build keeps answers, whatever the shell says
+    LOG_VARIABLE: "",  # and what was read
+    WATCHED_VARIABLE: "",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger of the kernel would write a warning to the terminal
     "SOURCE_DATE_EPOCH": "0",  # matplotlib's SVG and PDF files carry a date otherwise
     "TQDM_DISABLE": "1",
@@ -58,7 +61,10 @@ def execute(
                 coalesce_streams=True,
                 start_timeout=180,  # a machine under load is slow, not broken
                 iopub_timeout=60,
-                extra_arguments=["--log-level=50"],  # the kernel's own warnings are not for the user of a notebook
+                extra_arguments=[
+                    "--log-level=50",  # the kernel's own warnings are not for the user of a notebook
+                    f"--IPKernelApp.exec_lines={START}",
+                ],
             )
     except papermill.PapermillExecutionError as error:
         raise _failure(error.ename, error.evalue, error.exec_count) from None

@@ -125,11 +125,14 @@ def contents(notebook: NotebookNode) -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """A copy with ids from position and content, and no metadata but tags and the stored hash of a code cell."""
+    """A copy with ids from position and content, and no metadata but tags, the stored hash of a code cell, and of the
+    notebook which records it read.
+    """
     cells = []
     for position, cell in enumerate(notebook.cells):
         metadata = {"tags": tags(cell)} if tags(cell) else {}
         if cell.cell_type == "code" and "literate" in cell.metadata:
             metadata["literate"] = dict(cell.metadata.literate)
         cells.append({**cell, "id": cell_id(position, cell), "metadata": metadata})
-    return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
+    read = {"literate": dict(notebook.metadata["literate"])} if "literate" in notebook.get("metadata", {}) else {}
+    return nbformat.from_dict({"cells": cells, "metadata": METADATA | read, "nbformat": 4, "nbformat_minor": 5})

@@ -10,6 +10,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -21,6 +22,7 @@ from microloftr.evaluation import architecture_attention as attention
 from microloftr.evaluation import architecture_fine as fine
 from microloftr.evaluation.architecture_switches import encodings, filters, switched
 from microloftr.evaluation.architecture_tables import architecture_table
+from microloftr.evaluation.identity import weights_sha256
 from microloftr.evaluation.network_alone import Levels, fixed_levels, most_pairs
 from microloftr.evaluation.predict import predictions_folder
 from microloftr.model.loftr import LoFTR
@@ -94,13 +96,15 @@ def _work(options: argparse.Namespace) -> None:
     if set(options.only) == {"times"}:
         return
     model, levels = _shipped(options.weights), fixed_levels(options.pairs)
+    told = {"weights": {"name": options.weights, "weights_sha256": weights_sha256(SimpleNamespace(model=model))}}
     if "switches" in options.only:
         part = switched(model, levels, _shown) | {"filters": filters(), "encodings": encodings()}
-        keep({"switches": part}, options.results)
+        keep({"switches": part | told}, options.results)
     if "fine" in options.only:
         atlases = split_atlas("train"), split_atlas("validation")
         chosen = options.fine_steps, options.seeds, options.folder
-        keep({"fine": fine.study(model, atlases, levels, *chosen, not options.finished, _shown)}, options.results)
+        part = fine.study(model, atlases, levels, *chosen, not options.finished, _shown)
+        keep({"fine": part | told}, options.results)
     if "attention" in options.only:
         attend(levels, options)
 

@@ -2,10 +2,11 @@
 
 A table stands between `<!--table:NAME-->` and `<!--/table-->`; NAME is one of TABLES. A figure of FIGURES carries a
 hash of the numbers that it shows. Numbers in prose and the figures of notebooks are filled in by `python -m literate`,
-the diagrams drawn by `python -m microloftr figures`, the worst pairs by `worst`, which needs the images.
+the diagrams drawn by `python -m microloftr figures`, the worst pairs by `worst`, which needs the images: those of the
+first two kinds are told when they are stale, with the command that mends them (`stale_notebooks`).
 
-Records that were measured with other weights than those shipped are listed as well (`stale_records`). That is no
-failure: nobody is made to measure everything again at once.
+Records that were measured with other weights than those shipped, or from code that was not committed, are listed as
+well (`stale_records`). That is no failure: nobody is made to measure everything again at once.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from PIL.PngImagePlugin import PngInfo
 from microloftr.errors import MicroLoFTRError
 from microloftr.evaluation.ablation_tables import inference_table, trained_table
 from microloftr.evaluation.architecture_tables import architecture_table, fine_table
-from microloftr.evaluation.stale_records import other_weights
+from microloftr.evaluation.stale_notebooks import stale_notebooks, stale_numbers
+from microloftr.evaluation.stale_records import other_weights, uncommitted
 from microloftr.evaluation.tables import bench, detail, modalities, overview, real, reliability
 from microloftr.evaluation.tables_baselines import baselines, baselines_real, breaking, shared
 from microloftr.evaluation.tables_stages import stages_modalities, stages_table
@@ -111,9 +113,19 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{line} is stale" if options.check else f"wrote {line}")
     if not stale:
         print("Tables and figures are up to date.")
+    notebooks, silent = stale_notebooks(root)
+    numbers = stale_numbers(root)
+    for line in notebooks:
+        print(f"stale: {line}")
+    for line in numbers:
+        print(f"stale: {line}. Again: python -m literate vault")
+    if silent:
+        print(f"note: {', '.join(silent)} do not tell which records they read. Again: python -m literate build")
     for line in other_weights(root / "results"):
         print(f"note: {line}")
-    return 1 if options.check and stale else 0
+    if dirty := uncommitted(root / "results"):
+        print(f"note: made from code that was not committed, so that their commit does not tell it: {', '.join(dirty)}")
+    return 1 if options.check and (stale or notebooks or numbers) else 0
 
 
 def report(root: Path, *, write: bool) -> list[str]:

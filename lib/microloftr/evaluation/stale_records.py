@@ -1,7 +1,8 @@
-"""Which records were measured with other weights than those shipped.
+"""Which records were measured with other weights than those shipped, and which from code that was not committed.
 
-Records that name a matcher of ours with the hash of its weights are compared by it. Others that rest on our weights
-without saying which (OLDER) are compared by commit: made before the shipped weights came, they cannot be of them.
+Records that name a matcher of ours with the hash of its weights, wherever in them, are compared by it. Others that rest
+on our weights (RESTS) are current where the shipped hash stands anywhere in them; without it they are compared by
+commit: made before the shipped weights came, they cannot be of them.
 """
 
 import json
@@ -17,7 +18,7 @@ from microloftr.evaluation.identity import weights_sha256
 
 SHIPPED = ("micro", "one_conv")
 ON_PURPOSE = {"evaluate_first", "training_first"}  # records of earlier weights, which say so in their notes
-OLDER = {  # record: the weights that it rests on, where it does not tell their hash
+RESTS = {  # record: the weights that it rests on, also where it does not tell their name or their hash
     "bench": "micro",
     "calibration": "micro",
     "reliability": "micro",
@@ -26,6 +27,11 @@ OLDER = {  # record: the weights that it rests on, where it does not tell their 
     "threshold": "micro",
     "threshold_one_conv": "one_conv",
     "refined_cells": "micro",
+    "shrinking": "micro",
+    "ablations": "micro",
+    "architecture": "micro",
+    "waterfall": "micro",
+    "stages": "micro",
 }
 
 
@@ -36,15 +42,17 @@ def other_weights(results: Path) -> list[str]:
         if path.stem in ON_PURPOSE:
             continue
         record = json.loads(path.read_text(encoding="utf-8"))
-        told = dict(named_weights(record.get("values")))
-        for name, digest in told.items():
+        told = list(dict.fromkeys(named_weights(record.get("values"))))
+        for name, digest in told:
             if digest != shipped_sha256(name):
                 lines.append(
                     f"results/{path.name}: {name} was measured with other weights ({digest[:12]}) than those shipped "
                     f"({shipped_sha256(name)[:12]}). {_command(record)}"
                 )
-        name = OLDER.get(path.stem)
-        if name and name not in told and _is_older(results.parent, str(record.get("commit", "")), name):
+        name = RESTS.get(path.stem)
+        if name is None or name in dict(told) or shipped_sha256(name) in all_weights(record.get("values")):
+            continue
+        if _is_older(results.parent, str(record.get("commit", "")), name):
             lines.append(
                 f"results/{path.name}: measured at commit {record['commit']}, before the shipped weights of {name}. "
                 f"{_command(record)}"
@@ -52,19 +60,39 @@ def other_weights(results: Path) -> list[str]:
     return lines
 
 
+def uncommitted(results: Path) -> list[str]:
+    """Names of the records that were made while lib/ differed from the commit that they name."""
+    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))}
+    return [name for name, record in records.items() if str(record.get("commit", "")).endswith("-dirty")]
+
+
 def named_weights(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """(name, hash) of every matcher of ours within a record's values, wherever it stands."""
+    """(name, hash) of every matcher of ours within a record's values, wherever it stands.
+
+    A hash belongs to the `name` or the `matcher` beside it, else to the key under which it stands.
+    """
     if isinstance(values, list):
         for value in values:
             yield from named_weights(value, key)
     if not isinstance(values, dict):
         return
     digest = values.get("weights_sha256")
-    name = str(values.get("name", key))
-    if isinstance(digest, str) and name.removesuffix("-zeros") in SHIPPED:
-        yield name.removesuffix("-zeros"), digest
+    beside = [values[word] for word in ("name", "matcher") if isinstance(values.get(word), str)]
+    name = (beside or [str(key)])[0].removesuffix("-zeros")
+    if isinstance(digest, str) and name in SHIPPED:
+        yield name, digest
     for inner, value in values.items():
         yield from named_weights(value, inner)
+
+
+def all_weights(values: Any) -> set[str]:
+    """Every `weights_sha256` within a record's values, whoever's it is."""
+    if isinstance(values, list):
+        return {digest for value in values for digest in all_weights(value)}
+    if not isinstance(values, dict):
+        return set()
+    own = {values["weights_sha256"]} if isinstance(values.get("weights_sha256"), str) else set()
+    return own.union(*(all_weights(value) for value in values.values()))
 
 
 @cache

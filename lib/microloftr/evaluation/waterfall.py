@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from microloftr.data.atlas import Atlas
 from microloftr.data.fixed import split_atlas
 from microloftr.errors import ParameterError
 from microloftr.evaluation.cell_choices import FineStage, Schedule, train_stages
+from microloftr.evaluation.identity import weights_sha256
 from microloftr.evaluation.naive import MENDS, Recipe, fine_loss_of, recipes, stage_of
 from microloftr.evaluation.naive_training import MIXTURE, naive_config, train_naive
 from microloftr.evaluation.predict import predictions_folder
@@ -170,9 +172,11 @@ def main(argv: list[str]) -> int:
     for seed in range(options.seeds):
         one = replace(schedule, seed=seed)
         stages.append(half_trained(model, learnt, own, one) | trained_stages(model, learnt, own, one, shown))
+    micro = load_model(shipped("micro"))
     values = {
+        "micro": {"weights_sha256": weights_sha256(SimpleNamespace(model=micro))},
         "probes": study(model, stages, held_out, options.pairs),
-        "harm": harm(load_model(shipped("micro")), held_out, options.pairs),
+        "harm": harm(micro, held_out, options.pairs),
         "naive": {
             "steps": options.steps,
             "pairs": 16 * options.steps,
