@@ -18,6 +18,7 @@ from microloftr.evaluation.fine_forms import FORMS, MAP, Form, attached, done, f
 from microloftr.evaluation.network_alone import Rule, judged, looked, straightened
 from microloftr.evaluation.protocols import Pair
 from microloftr.evaluation.refined_cells import Judged
+from microloftr.evaluation.stale_records import shipped_sha256
 from microloftr.model.presets import PRESETS
 from microloftr.model.weights import load_model, random_model, shipped
 from microloftr.results import read_result, write_result
@@ -47,9 +48,9 @@ def test_stages_of_all_forms_read_the_same_map_from_the_same_start() -> None:
         there = stage.fine_features.state_dict()
         assert all(torch.equal(there[name], first[name]) for name in first), key
     sizes = {key: architecture_fine.size_of(stage)["parameters"] for key, stage in stages.items()}
-    assert sizes["64-4"] < sizes["92-4"] < sizes["96-8"] < sizes["128-8"]
+    assert sizes["64-4"] < sizes["92-4"] < sizes["96-4"] == sizes["96-8"] < sizes["128-8"]  # heads weigh nothing
     assert sizes["whole"] == sizes["plain"] == 1  # the heat's scale
-    assert [stages[key].refinement.transformer.layers[0].heads for key in ("92-4", "96-8")] == [4, 8]
+    assert [stages[key].refinement.transformer.layers[0].heads for key in ("92-4", "96-4", "96-8")] == [4, 4, 8]
     with pytest.raises(ParameterError, match="read by"):
         fresh(Form("no such", reading="guess"), CONFIG, 0)
 
@@ -220,6 +221,9 @@ def test_command_keeps_each_part_and_goes_on(tmp_path, monkeypatch, micro, pair)
     assert values["attention"]["missing"] == [] and "switches" in values
     table = architecture_table({"values": values})
     assert "no attention" in table and "border of 2" in table and "Not trained yet" not in table
+    for part in ("attention,times --attention-steps", "switches --pairs"):  # a command for every group
+        assert f"`python -m microloftr architecture --only {part}" in table
+    assert values["switches"]["weights"] == {"name": "micro", "weights_sha256": shipped_sha256("micro")}
     assert (tmp_path / "architecture.png").stat().st_size > 5000
     for wrong in (["--only", "colour"], ["--seeds", "x"], ["--pairs", "1"]):
         with pytest.raises(ParameterError):
@@ -240,8 +244,11 @@ def test_fine_stages_are_judged_timed_and_drawn(tmp_path, monkeypatch, micro, pa
     assert min(values["times"]["fine"].values()) > 0 == values["times"]["attention"]["none"]
     write_result("architecture", values, command="python -m microloftr architecture", folder=tmp_path)
     record = read_result("architecture", tmp_path)
-    assert [len(lines_of(values, group)) for group in ("width", "reading", "attention")] == [4, 3, 0]
+    assert [len(lines_of(values, group)) for group in ("width", "reading", "attention")] == [5, 3, 0]
     assert draw_architecture(values) is not None and draw_architecture({}) is None
     for key, form in FORMS.items():
         assert form.words in fine_table(record) and form.words in architecture_table(record), key
+    assert "`python -m microloftr architecture --only fine,times --fine-steps 5 --seeds 0`" in architecture_table(
+        record
+    )
     assert f"{part['seeds']['0']['92-4']['parameters']:,}" in fine_table(record) and CONFIG.fine_dim == MAP

@@ -6,6 +6,7 @@ from typing import Any
 COLUMNS = ("auc_3", "failures", "precision_3", "matches", "own")
 HEADS = ("AUC@3", "> 10 px", "P@3", "matches", "own or right cells", "size, time")
 DIGITS = {"matches": 0, "own": 2}
+COMMAND = "python -m microloftr architecture --only"
 INTERVALS = (
     "The network alone: no search, nothing followed or aligned, image_1 turned by the quarters that leave at most 45°. "
     "All levels together; behind each value the difference to its group's reference [95 % interval, pair by pair, "
@@ -50,7 +51,7 @@ def _groups(values: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]],
         caption = (
             f"Attention: trainings of {steps * 16:,} pairs of 128×128 from XFeat, judged by all mutual cells "
             f"on {pairs} pairs of every level, right cells on {cells} crops; time: ms of one core for the transformer, "
-            "two images of 320×320."
+            f"two images of 320×320. Again: `{COMMAND} attention,times --attention-steps {steps}`."
         )
         missing = f" Not trained yet: {', '.join(attention['missing'])}." if attention["missing"] else ""
         spent = times.get("attention", {})
@@ -65,7 +66,8 @@ def _groups(values: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]],
             f"Fine stages: trained on {fine['trained_pairs']:,} pairs of 128×128 ({fine['per_pair']} windows of each"
             f"{early}) on the frozen coarse part of the shipped weights, judged on {fine['pairs_per_level']} pairs of "
             f"every level; own: median px of the {fine['own_matches']} matches whose truth lies in the cell itself, "
-            "size: weights without the fine map, time: ms of one core per 1,000 windows."
+            "size: weights without the fine map, time: ms of one core per 1,000 windows. Again: "
+            f"`{COMMAND} fine,times --fine-steps {fine['steps']} --seeds {','.join(fine['seeds'])}`."
         )
         for seed, found in fine["seeds"].items():
             for group, title in (("width", "fine transformer, published"), ("reading", "micro's heat, read")):
@@ -76,7 +78,8 @@ def _groups(values: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]],
         yield (
             "switched, shipped weights",
             list(switches["rows"].values()),
-            f"Switched: {switches['pairs']} pairs of every level.",
+            f"Switched: {switches['pairs']} pairs of every level. Again: `{COMMAND} switches --pairs "
+            f"{switches['pairs']}`.",
         )
         filters = switches["filters"]
         caption = f"Filters: `{filters['command']}`, {filters['pairs']} larger pairs, both images shrunk, none turned."

@@ -44,7 +44,7 @@ class Form:
 
 WIDTHS = {
     f"{dim}-{heads}": Form(f"{dim} channels, {heads} heads of {dim // heads}", dim, heads, 5)
-    for dim, heads in ((64, 4), (92, 4), (96, 8), (128, 8))
+    for dim, heads in ((64, 4), (92, 4), (96, 4), (96, 8), (128, 8))
 }
 READINGS = {
     "whole": Form("mean place of the whole window", reading="whole"),
