@@ -49,7 +49,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m microloftr finetune-example", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=default, help="where to (runs/own_example)")
     folder = parser.parse_args(argv).folder
-    print(f"{len(build_example(folder))} micrographs in {folder}; now")
+    count, here = len(build_example(folder)), Path.cwd()
+    if folder.is_relative_to(here):
+        folder = folder.relative_to(here)  # the recipe of the weights tells it, and no path of this machine
+    print(f"{count} micrographs in {folder}; now")
     for command in ("train", "finetune-report"):
-        print(f"  python -m microloftr {command} data.folder={folder} train.init=micro train.run=own_example_run")
+        print(f"  python -m microloftr {command} data.folder={folder} train.init=micro train.run=example")
     return 0
