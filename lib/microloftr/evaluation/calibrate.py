@@ -15,6 +15,7 @@ from tqdm import tqdm
 import microloftr
 from microloftr.calibration import Calibration, fit_calibration, pair_weights
 from microloftr.evaluation.diagram import CORRECT_PX, diagram, map_record, sums_by_source
+from microloftr.evaluation.identity import weights_sha256
 from microloftr.evaluation.matchers import matcher_key
 from microloftr.evaluation.metrics import distances
 from microloftr.evaluation.predict import MATCH_CAP, pairs_folder
@@ -95,6 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     calibration.save(path)
     print(path)
     values |= {"correct_px": FITTED_PX, "pairs_per_level": options.limit, "threshold": options.threshold}
+    values |= {"weights": {"name": key, "weights_sha256": weights_sha256(matcher)}}
     values |= {"knots_x": calibration.knots_x, "knots_y": calibration.knots_y}
     command = f"python -m microloftr calibrate --limit {options.limit} --threshold {options.threshold:g}"
     command += f" --weights {Path(options.weights).name}" if options.weights != "micro" else ""

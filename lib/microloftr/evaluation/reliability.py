@@ -16,6 +16,7 @@ import numpy as np
 from microloftr.calibration import BINS, SURE, Calibration
 from microloftr.errors import MicroLoFTRError
 from microloftr.evaluation.diagram import CORRECT_PX, diagram, map_record, sums_by_source
+from microloftr.evaluation.identity import weights_sha256
 from microloftr.evaluation.matchers import get_matcher, matcher_key
 from microloftr.evaluation.metrics import distances
 from microloftr.evaluation.predict import pairs_folder, predict, predictions_folder
@@ -48,6 +49,7 @@ def measure(
     """
     matcher = get_matcher(name)
     told: dict[str, Any] = {"name": Path(name).name, "levels": {}, "verdicts": {}}
+    told["weights_sha256"] = weights_sha256(matcher)
     every, said = [], []
     for level in LEVEL_NAMES:
         pairs = MadePairs(level, split, store=store)
