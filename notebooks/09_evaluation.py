@@ -219,11 +219,19 @@ print(worst.split("\n")[0], "|", best.split("\n")[0])
 assert f"({errors_px[-1]:.3g})" in worst and f"({errors_px[0]:.3g})" in best
 
 # %% [markdown]
-# Run this notebook in JupyterLab (`make lab`) and click: another pair, the points before refinement, or the pair that
-# is worst by another number.
+# Run this notebook in JupyterLab (`make lab`) and click: another pair of the record's table, one level or modality, the
+# points before refinement, or the pair that is worst by another number. The rows lie beside the record, in short; a pair
+# is made anew when it is opened. `python -m microloftr inspect` does the same on the command line, for any matcher.
 
 # %%
-found.explore(which="worst")
+from microloftr.evaluation.inspection import reopened
+from microloftr.results import results_folder
+
+kept = (results_folder() / "stages_pairs.csv").is_file()
+behind = reopened() if kept else found
+print(f"{len(behind.pairs)} pairs of {'the record' if kept else 'the live run'} to choose from")
+assert not kept or len(behind.pairs) == whole["n"]
+behind.explore(which="worst")
 
 # %% [markdown]
 # ## In the tables: the simple baseline, and weights that learnt nothing

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ class Row:
     precision_3: float
     matches: int
     number: int = 0
+    modality: str = "sem"
 
 
 ROWS = [
@@ -38,6 +39,7 @@ ROWS = [
     Row("d", "hard", "coarse", math.inf, 0.1, 9),
     Row("d", "hard", "fine", 6.0, math.nan, 9),
 ]
+TWO_KINDS = [replace(row, modality="light_sheet" if row.id in "bc" else "sem") for row in ROWS]
 
 
 def check_picks() -> None:
@@ -48,13 +50,22 @@ def check_picks() -> None:
     assert pick(ROWS, "worst", stage="fine", group="hard").id == "d"
     by_share = {which: pick(ROWS, which, by="precision_3", stage="fine").id for which in ("worst", "best")}
     assert by_share == {"worst": "d", "best": "a"}  # what is not known is worst
+    by_count = {which: pick(ROWS, which, by="matches", stage="fine").id for which in ("worst", "best")}
+    assert by_count == {"worst": "b", "best": "c"}  # the worst has the fewest
+    assert pick(TWO_KINDS, "worst", stage="fine", modality="sem").id == "d"
 
 
 def test_the_worst_the_median_and_the_best():
     check_picks()
 
 
-@pytest.mark.parametrize(("name", "wrong"), [("MORE_IS_BETTER", set()), ("MORE_IS_BETTER", {"error_px"})])
+NOT_MATCHES = inspect_figures.MORE_IS_BETTER - {"matches"}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("MORE_IS_BETTER", set()), ("MORE_IS_BETTER", {"error_px"}), ("MORE_IS_BETTER", NOT_MATCHES)],
+)
 def test_an_order_broken_on_purpose_is_caught(name, wrong, monkeypatch):
     monkeypatch.setattr(inspect_figures, name, wrong)
     with pytest.raises(AssertionError):
@@ -68,6 +79,7 @@ def test_an_order_broken_on_purpose_is_caught(name, wrong, monkeypatch):
         ("worst", {"stage": "final"}, "no row"),
         ("worst", {"stage": "fine", "group": "extreme"}, "no row"),
         ("worst", {"stage": "fine", "by": "colour"}, "no number"),
+        ("worst", {"stage": "fine", "modality": "tem"}, "no row"),
     ],
 )
 def test_what_there_is_not_is_refused(which, asked, said):
@@ -131,6 +143,32 @@ def test_the_widget_follows_its_controls_and_keeps_opened_pairs():
     box.controls["by"].value = "matches"
     assert box.view.by == "matches"
     assert [name for _, name in box.controls["by"].options] == ["error_px", "precision_3", "matches"]
+
+
+def test_the_widget_filters_by_modality_and_says_where_there_is_no_pair():
+    box = explore(TWO_KINDS, opened, View(stage="coarse"))
+    assert [name for _, name in box.controls["modality"].options] == ["all", "sem", "light_sheet"]
+    box.controls["modality"].value = "light_sheet"
+    assert box.view.modality == "light_sheet" and not box.message.value
+    box.controls["group"].value, shown = "hard", box.view
+    assert box.view.group == "hard" != shown.group
+    only_sem = explore([row for row in TWO_KINDS if row.id != "c"], opened, View(stage="coarse"))
+    only_sem.controls["modality"].value = "light_sheet"
+    picture = only_sem.children[-1].value
+    only_sem.controls["group"].value = "hard"  # no pair of this group is of that modality: the picture stays
+    assert "no row" in only_sem.message.value and only_sem.children[-1].value == picture
+    assert only_sem.view.group == "all"
+    only_sem.controls["modality"].value = "sem"
+    assert not only_sem.message.value and only_sem.view == View("worst", "hard", "coarse", "error_px", "sem")
+
+
+def test_the_error_is_called_what_the_protocol_judges_by():
+    def of_the_overlap(row: Row) -> Opened:
+        return replace(opened(row), error=inspect_figures.ERRORS["overlap"])
+
+    title = draw_explorer(ROWS, of_the_overlap, View(stage="coarse")).get_suptitle()
+    assert title.startswith("worst by error over the overlap (inf)") and "corner" not in title
+    assert draw_explorer(ROWS, opened, View(stage="coarse")).get_suptitle().startswith("worst by corner error (inf)")
 
 
 def test_it_answers_in_time():

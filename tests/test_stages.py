@@ -15,22 +15,22 @@ from PIL import Image as Picture
 
 from microloftr.__main__ import main
 from microloftr.errors import ParameterError
-from microloftr.evaluation import evaluate, metrics, stage_scores, stage_summary
+from microloftr.evaluation import evaluate, inspection, metrics, stage_scores, stage_summary
 from microloftr.evaluation.inspection import of_predictions, reopened
 from microloftr.evaluation.pair import Pair
 from microloftr.evaluation.predict_and_score import further_words, predict_and_score
 from microloftr.evaluation.predictions import load_predictions
 from microloftr.evaluation.protocols import MadePairs
 from microloftr.evaluation.stage_pairs import PairsOfSeed, drawn_pairs, each_before_any_again, turned_pair
+from microloftr.evaluation.stage_rows import read_rows, read_short
 from microloftr.evaluation.stage_scores import Network, Points, StageScore, runner_of, score_stages
 from microloftr.evaluation.stage_summary import NUMBERS, summarise_part, verdict
-from microloftr.evaluation.stages import read_rows
 from microloftr.evaluation.summary import PairScore, summarise
 from microloftr.evaluation.tables_stages import stages_modalities, stages_table
 from microloftr.matches import Matches
 from microloftr.matching import Matcher
 from microloftr.registration.families import move_points
-from microloftr.results import results_folder
+from microloftr.results import read_result, results_folder
 
 SHIFT = np.array([[1, 0, 3.0], [0, 1, 0], [0, 0, 1]])  # 3 px to the right: never half a cell
 
@@ -329,6 +329,8 @@ def test_what_is_no_matcher_is_refused():
         evaluate(object(), [a_pair()], None)
     with pytest.raises(ParameterError, match="no table"):
         read_rows("nowhere.csv")
+    with pytest.raises(ParameterError, match="no table"):
+        read_short("nowhere.csv")
 
 
 def test_the_command_writes_record_table_and_figure(tmp_path, capsys):
@@ -344,6 +346,13 @@ def test_the_command_writes_record_table_and_figure(tmp_path, capsys):
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
     again = reopened(tmp_path / f"{name}.csv", name, folder=tmp_path)
     assert len(again.rows) == 4 and again.rows[1].stage == "fine"
+    short = reopened(name=name, folder=tmp_path)  # the table that is kept opens the same pairs
+    assert [(row.number, row.stage, row.matches) for row in short.rows] == [
+        (row.number, row.stage, row.matches) for row in again.rows
+    ]
+    kept = short.open(short.rows[2])
+    assert kept.id == again.rows[2].id and kept.error == "corner error"
+    assert short.inspect("worst", by="matches").get_suptitle().startswith("worst by number of matches")
     opened = again.open(again.rows[2])
     assert opened.id == again.rows[2].id and set(opened.ways) == {"coarse", "fine"}
     assert len(opened.ways["fine"].points_0) == again.rows[3].matches
@@ -354,6 +363,7 @@ def test_files_of_predictions_open_their_pairs(tmp_path):
     predict_and_score(["micro-zeros"], [protocol], runs=tmp_path, results=None)
     rows = of_predictions(load_predictions(next(tmp_path.rglob("*.npz"))), protocol)
     assert {row.stage for row in rows.rows} == {"final", "coarse"} and rows.open(rows.rows[0]).id == rows.rows[0].id
+    assert rows.open(rows.rows[0]).error == "corner error"
     assert rows.inspect("worst").axes and rows.explore(stage="final").view.which == "worst"
 
 
@@ -382,6 +392,24 @@ def test_a_folder_of_pairs_by_group_and_by_what_its_truth_bears(tmp_path):
     known = [row.error_px for row in found.rows if row.stage == "fine"][:2]
     assert found.values["all"]["fine"]["auc_10"] == pytest.approx(metrics.auc(known, [10.0])[0], rel=1e-4)
     assert found.values["all"]["n"] == 3 and found.values["dataset"] == "real"
+    assert "error over the overlap: coarse only" in found.inspect("worst").get_suptitle()  # not of the corners
     assert found.rows[1].error_px == pytest.approx(
         metrics.overlap_error(found.open(found.rows[1]).ways["fine"].estimate, a_pair().homography, (112, 96), (96, 96))
     )
+
+
+def test_inspect_opens_pairs_that_nobody_predicted_yet_and_those_of_a_record(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(inspection, "predictions_folder", lambda: tmp_path / "runs" / "predictions")
+    asked = ["inspect", "--matcher", "micro-zeros", "--pairs", "easy", "--limit", "2", "--by", "matches"]
+    assert main([*asked, "--which", "median"]) == 0
+    said, place = capsys.readouterr().out.splitlines()
+    assert said.startswith("median of 2 pairs by matches: easy/") and place.endswith("zeros_easy_median_matches.png")
+    assert (tmp_path / "runs/inspect/micro_zeros_easy_median_matches.png").stat().st_size > 5000
+    assert not list((tmp_path / "runs").rglob("*.npz"))  # a quick look leaves no predictions
+    evaluate("micro", "easy", 2, 3, size=96, resamples=10).save(tmp_path, "stages")
+    monkeypatch.setattr(inspection, "read_result", lambda name, folder: read_result(name, tmp_path))
+    monkeypatch.setattr(inspection, "results_folder", lambda: tmp_path)
+    assert main(["inspect", "--out", str(tmp_path / "worst.png"), "--stage", "coarse"]) == 0
+    assert capsys.readouterr().out.startswith("worst of 2 pairs by error_px: easy/")
+    assert main(["inspect", "--matcher", "one_conv"]) == 2 and "is of micro" in capsys.readouterr().err
+    assert main(["inspect", "--modality", "no such"]) == 2 and "no row" in capsys.readouterr().err

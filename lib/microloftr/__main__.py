@@ -22,6 +22,7 @@ COMMANDS = {
     "score": ("microloftr.evaluation.score", "files of predictions → scores and their summary [--matchers NAMES]"),
     "evaluate": ("microloftr.evaluation.predict_and_score", "predict and score in one go [--split validation|test]"),
     "stages": ("microloftr.evaluation.stages", "before refinement and after it, with intervals [--matcher NAME]"),
+    "inspect": ("microloftr.evaluation.inspection", "the worst, median or best pair of a row [--pairs P --which W]"),
     "worst": ("microloftr.evaluation.worst", "a matcher's worst pairs, to look at [--matcher NAME --level LEVEL]"),
     "reliability": ("microloftr.evaluation.reliability", "can confidence and verdict be trusted? [--matchers NAMES]"),
     "calibrate": ("microloftr.evaluation.calibrate", "confidence → share of right matches, on validation [--weights]"),

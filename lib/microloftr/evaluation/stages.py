@@ -11,10 +11,9 @@ what a network can see are taken away beforehand, by the quarters that leave at 
 """
 
 import argparse
-import csv
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +26,30 @@ from microloftr.evaluation.matchers import get_matcher, matcher_key, public_name
 from microloftr.evaluation.protocols import Pair
 from microloftr.evaluation.score import ESTIMATOR, transform_by
 from microloftr.evaluation.stage_pairs import MADE, Drawn, drawn_pairs, turned_pair
+from microloftr.evaluation.stage_rows import ShortRow, write_rows, write_short
 from microloftr.evaluation.stage_scores import Network, Points, StageScore, Stranger, runner_of, score_stages
 from microloftr.evaluation.stage_summary import summarise_stages
 from microloftr.evaluation.summary import RESAMPLES
 from microloftr.evaluation.tables_stages import stages_table
-from microloftr.files import atomic_write
 from microloftr.results import results_folder, write_result
 from microloftr.views.explorers.inspect import View, draw_explorer, explore
 from microloftr.views.figures import save_figure
-from microloftr.views.inspect_figures import Opened, Way
+from microloftr.views.inspect_figures import ERRORS, Opened, Way
 from microloftr.views.stage_figures import draw_stages
 
+SHORT = "_pairs"  # behind the name of a record: the table of its pairs, in short
 N_SAMPLES, SIZE = 54, 320  # pairs of a level: two of every micrograph; px of a crop, as the fixed pairs
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What `evaluate` found: `rows` (a StageScore per pair and stage), and `values`, their summary.
+    """What `evaluate` found: `rows`, a StageScore per pair and stage (short ones where read back), and their summary.
 
     `values` is what a record holds (see `summarise_stages`) and the settings; the pairs are made anew when opened.
     """
 
     values: dict[str, Any]
-    rows: tuple[StageScore, ...] = field(repr=False)
+    rows: tuple[StageScore | ShortRow, ...] = field(repr=False)
     pairs: Drawn = field(repr=False)
     runner: Network | Stranger = field(repr=False)
 
@@ -61,29 +61,41 @@ class Evaluation:
         """Both stages and their difference, by level and by modality."""
         return draw_stages(self.values)
 
-    def open(self, row: StageScore) -> Opened:
+    def open(self, row: StageScore | ShortRow) -> Opened:
         """The pair of a row with what each stage makes of it, found anew."""
         pair, _ = turned_pair(self.pairs[row.number]) if self.values["turned"] else (self.pairs[row.number], 0)
-        return opened(pair, self.runner(pair), {one.stage: one for one in self.rows if one.number == row.number})
+        stages = {one.stage: one for one in self.rows if one.number == row.number}
+        return opened(pair, self.runner(pair), stages, ERRORS[self.pairs.error])
 
     def inspect(
-        self, which: str = "worst", *, by: str = "error_px", stage: str | None = None, group: str = "all"
+        self,
+        which: str = "worst",
+        *,
+        by: str = "error_px",
+        stage: str | None = None,
+        group: str = "all",
+        modality: str = "all",
     ) -> Figure:
         """The worst, the median or the best pair of a row of the table, as a Figure.
 
-        by: a field of StageScore, such as error_px, mean_offset or recall; stage: coarse, fine or final (None: the
-        last one); group: a level, or all. Raises ParameterError for what is not there.
+        by: a field of the rows, such as error_px, median_offset or recall; stage: coarse, fine or final (None: the
+        last one); group: a level, or all; modality likewise. Raises ParameterError for what is not there.
         """
-        return draw_explorer(self.rows, self.open, View(which, group, stage or self.runner.stages[-1], by))
+        view = View(which, group, stage or self.runner.stages[-1], by, modality)
+        return draw_explorer(self.rows, self.open, view)
 
     def explore(self, **view: Any):
         """`inspect` by a click: the widget, in JupyterLab."""
         return explore(self.rows, self.open, View(**{"stage": self.runner.stages[-1], **view}))
 
     def save(self, folder: str | Path, name: str = "stages", *, command: str = "", results: Path | None = None) -> Path:
-        """Write NAME.csv, NAME.png and the record NAME.json, all into `folder`, the record into `results` if given."""
+        """Write NAME.csv, NAME.png and the record NAME.json with NAME_pairs.csv, which has the rows in short.
+
+        All go into `folder`, the record and the short table into `results` if given.
+        """
         folder = Path(folder)
         write_rows(folder / f"{name}.csv", self.rows)
+        write_short((results or folder) / f"{name}{SHORT}.csv", self.rows)
         save_figure(self.figure(), folder / f"{name}.png")
         told = {"command": command or "microloftr.evaluation.evaluate", "seed": self.values["seed"]}
         return write_result(name, self.values, **told, split=self.values["split"], folder=results or folder)
@@ -143,34 +155,15 @@ class Holder:
     model: Any
 
 
-def opened(pair: Pair, found: dict[str, Points], rows: dict[str, StageScore]) -> Opened:
+def opened(pair: Pair, found: dict[str, Points], rows: dict[str, Any], error: str) -> Opened:
     """A pair and what each stage says of it, for the eye."""
     ways = {}
     for stage, points in found.items():
         matrix, _ = transform_by("magsac", points.points_0, points.points_1)
         ways[stage] = Way(points.points_0, points.points_1, matrix, rows[stage].error_px)
     turns = next(iter(rows.values())).turns
-    return Opened(pair.id, pair.group, pair.modality or "", pair.image_0, pair.image_1, pair.homography, ways, turns)
-
-
-def write_rows(path: Path, rows: Sequence[StageScore]) -> None:
-    """A CSV with one line per pair and stage."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [one.name for one in fields(StageScore)], lineterminator="\n")
-        writer.writeheader()
-        for row in map(asdict, rows):
-            writer.writerow({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()})
-
-
-def read_rows(path: str | Path) -> tuple[StageScore, ...]:
-    """The rows of such a CSV. Raises ParameterError where it is missing or another table."""
-    kinds = {one.name: one.type for one in fields(StageScore)}
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-        return tuple(StageScore(**{name: kinds[name](text) for name, text in line.items()}) for line in lines)
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ParameterError(f"{path} is no table of stages: {error}.") from None
+    images = pair.image_0, pair.image_1
+    return Opened(pair.id, pair.group, pair.modality or "", *images, pair.homography, ways, turns, error)
 
 
 def main(argv: list[str] | None = None) -> int:

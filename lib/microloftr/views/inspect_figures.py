@@ -14,7 +14,10 @@ from microloftr.registration.overlay import overlay
 from microloftr.views.figures import FONT, draw_image, new_figure
 
 WHICH = ("worst", "median", "best")
-MORE_IS_BETTER = {"recall", "exact", "beside", "cells", "precision_1", "precision_3", "precision_5", "inliers"}
+MORE_IS_BETTER = {
+    "recall", "exact", "beside", "cells", "precision_1", "precision_3", "precision_5", "inliers", "matches",
+}  # fmt: skip
+ERRORS = {"corners": "corner error", "overlap": "error over the overlap"}  # by what a protocol judges its transforms
 WORDS = {"coarse": "coarse only", "fine": "coarse + refinement", "final": "the matcher's points"}
 RIGHT, CLOSE, WRONG = "#00a0ff", "#ffd000", "#ff3b00"  # to 1 px, to 3 px, beyond; bright on grey images
 LIMITS = (1.0, 3.0)  # px
@@ -43,19 +46,32 @@ class Opened:
     truth: np.ndarray = field(repr=False)
     ways: Mapping[str, Way]
     turns: int = 0
+    error: str = ERRORS["corners"]  # what the ways' error_px is
 
 
-def pick(rows: Sequence[Any], which: str, *, by: str = "error_px", stage: str = "final", group: str = "all") -> Any:
-    """The worst, the median or the best of the rows of a stage and group, by one of their numbers.
+def pick(
+    rows: Sequence[Any],
+    which: str,
+    *,
+    by: str = "error_px",
+    stage: str = "final",
+    group: str = "all",
+    modality: str = "all",
+) -> Any:
+    """The worst, the median or the best of the rows of a stage, group and modality, by one of their numbers.
 
-    Rows have the attributes stage, group, matches and `by`. What is not known counts as worst, and of equals the one
-    with fewer matches. Of an even number the worse of the two in the middle. Raises ParameterError.
+    Rows have the attributes stage, group, matches and `by`, and may have a modality. What is not known counts as worst,
+    and of equals the one with fewer matches. Of an even number the worse of the two in the middle. Raises
+    ParameterError.
     """
     if which not in WHICH:
         raise ParameterError(f"There is no {which!r} pair; there are {', '.join(WHICH)}.")
     kept = [row for row in rows if row.stage == stage and group in ("all", row.group)]
+    kept = [row for row in kept if modality in ("all", getattr(row, "modality", ""))]
     if not kept:
-        raise ParameterError(f"There is no row of the stage {stage!r} and the group {group!r}.")
+        raise ParameterError(
+            f"There is no row of the stage {stage!r}, the group {group!r} and the modality {modality!r}."
+        )
     if not isinstance(getattr(kept[0], by, None), int | float):
         raise ParameterError(f"Rows have no number {by!r}.")
 
@@ -99,7 +115,7 @@ def draw_opened(pair: Opened, stage: str, note: str = "") -> Figure:
     shares = f"{len(error)} matches" + (f", {np.mean(error <= LIMITS[1]):.0%} to 3 px" if len(error) else "")
     kind = f"{pair.group}, {pair.modality.replace('_', ' ')}" if pair.modality else pair.group
     head = f"{note + ': ' if note else ''}{kind}; shown: {WORDS.get(stage, stage)}"
-    figure.suptitle(f"{head}\n{shares}; corner error: {', '.join(others)}", fontsize=FONT)
+    figure.suptitle(f"{head}\n{shares}; {pair.error}: {', '.join(others)}", fontsize=FONT)
     return figure
 
 

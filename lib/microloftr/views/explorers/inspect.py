@@ -1,4 +1,4 @@
-"""Open the pairs behind a table: choose a group, a stage and a number, click worst, median or best.
+"""Open the pairs behind a table: choose a group, a modality, a stage and a number, click worst, median or best.
 
 `draw_explorer` draws one view as a Figure, the widget's static twin; `explore` is the widget. Rows are what was scored,
 one of each pair and stage; `open_row` makes the pair of one of them again.
@@ -10,11 +10,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from microloftr.errors import ParameterError
 from microloftr.views.figures import figure_bytes
 from microloftr.views.inspect_figures import WHICH, WORDS, Opened, draw_opened, pick
 
 NUMBERS = {
-    "error_px": "corner error",
+    "error_px": "error of the transform",
     "precision_3": "share of matches to 3 px",
     "median_offset": "median offset",
     "recall": "recall of true cells",
@@ -31,20 +32,27 @@ class View:
     group: str = "all"
     stage: str = "final"
     by: str = "error_px"
+    modality: str = "all"
+
+
+def chosen(rows: Sequence[Any], view: View) -> Any:
+    """The row of a view. Raises ParameterError for a view that there is not."""
+    return pick(rows, view.which, by=view.by, stage=view.stage, group=view.group, modality=view.modality)
 
 
 def draw_explorer(rows: Sequence[Any], open_row: Callable[[Any], Opened], view: View) -> Figure:
     """The pair of a view. Raises ParameterError for a view that there is not."""
-    row = pick(rows, view.which, by=view.by, stage=view.stage, group=view.group)
+    row = chosen(rows, view)
     pair = open_row(row)
-    value = getattr(row, view.by)
-    return draw_opened(pair, view.stage, f"{view.which} by {NUMBERS.get(view.by, view.by)} ({value:.3g})")
+    words = pair.error if view.by == "error_px" else NUMBERS.get(view.by, view.by)
+    return draw_opened(pair, view.stage, f"{view.which} by {words} ({getattr(row, view.by):.3g})")
 
 
 def explore(rows: Sequence[Any], open_row: Callable[[Any], Opened], view: View):
-    """The widget: two choices, a number, and three buttons. Pairs that were opened once are kept.
+    """The widget: three choices, a number, and three buttons. Pairs that were opened once are kept.
 
-    Returns an ipywidgets VBox with the attributes `view` (what is shown now) and `controls`.
+    Returns an ipywidgets VBox with the attributes `view` (what is shown now), `controls` and `message` (why the picture
+    stays: no pair of a group is of every modality).
     """
     import ipywidgets  # here, so that a picture alone needs no widgets
 
@@ -58,21 +66,32 @@ def explore(rows: Sequence[Any], open_row: Callable[[Any], Opened], view: View):
     known = list(dict.fromkeys(row.stage for row in rows))
     stages = [(WORDS.get(stage, stage), stage) for stage in known]
     numbers = [(words, name) for name, words in NUMBERS.items() if hasattr(rows[0], name)]
-    picture = ipywidgets.Image(format="jpeg")
+    modalities = [name for name in dict.fromkeys(getattr(row, "modality", "") for row in rows) if name]
+    picture, message = ipywidgets.Image(format="jpeg"), ipywidgets.Label()
     controls = {
         "which": ipywidgets.ToggleButtons(options=WHICH, value=view.which),
         "group": ipywidgets.Dropdown(
             options=["all", *dict.fromkeys(row.group for row in rows)], value=view.group, description="group"
         ),
+        "modality": ipywidgets.Dropdown(
+            options=[("all", "all"), *((name.replace("_", " "), name) for name in modalities)],
+            value=view.modality,
+            description="modality",
+        ),
         "stage": ipywidgets.Dropdown(options=stages, value=view.stage, description="stage"),
         "by": ipywidgets.Dropdown(options=numbers, value=view.by, description="by"),
     }
-    box = ipywidgets.VBox([controls["which"], ipywidgets.HBox([*controls.values()][1:]), picture])
-    box.view, box.controls = view, controls
+    box = ipywidgets.VBox([controls["which"], ipywidgets.HBox([*controls.values()][1:]), message, picture])
+    box.view, box.controls, box.message = view, controls, message
 
     def show(_=None) -> None:
-        box.view = replace(view, **{name: control.value for name, control in controls.items()})
-        picture.value = figure_bytes(draw_explorer(rows, once, box.view), "jpeg")
+        asked = replace(view, **{name: control.value for name, control in controls.items()})
+        try:
+            picture.value = figure_bytes(draw_explorer(rows, once, asked), "jpeg")
+        except ParameterError as error:
+            message.value = str(error)
+            return
+        box.view, message.value = asked, ""
 
     show()
     for control in controls.values():
