@@ -1,6 +1,6 @@
 """`python -m microloftr finetune-example FOLDER`: a folder as a microscopist has it, to fine-tune on and to judge by.
 
-Wide-field fluorescence of the validation split, where `micro` fails most often, and which no training has seen. Some of
+Wide-field fluorescence of the validation split, where `micro` is weak, and which no training has seen. Some of
 its micrographs are to learn from, two of other specimens to judge by; a manifest says which.
 """
 
