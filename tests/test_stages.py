@@ -15,7 +15,7 @@ from PIL import Image as Picture
 
 from microloftr.__main__ import main
 from microloftr.errors import ParameterError
-from microloftr.evaluation import evaluate, inspection, metrics, stage_scores, stage_summary
+from microloftr.evaluation import evaluate, inspection, metrics, stage_scores, stage_summary, stages
 from microloftr.evaluation.inspection import of_predictions, reopened
 from microloftr.evaluation.pair import Pair
 from microloftr.evaluation.predict_and_score import further_words, predict_and_score
@@ -26,7 +26,7 @@ from microloftr.evaluation.stage_rows import read_rows, read_short
 from microloftr.evaluation.stage_scores import Network, Points, StageScore, runner_of, score_stages
 from microloftr.evaluation.stage_summary import NUMBERS, summarise_part, verdict
 from microloftr.evaluation.summary import PairScore, summarise
-from microloftr.evaluation.tables_stages import stages_modalities, stages_table
+from microloftr.evaluation.tables_stages import loaded, stages_modalities, stages_table
 from microloftr.matches import Matches
 from microloftr.matching import Matcher
 from microloftr.registration.families import move_points
@@ -413,3 +413,47 @@ def test_inspect_opens_pairs_that_nobody_predicted_yet_and_those_of_a_record(tmp
     assert capsys.readouterr().out.startswith("worst of 2 pairs by error_px: easy/")
     assert main(["inspect", "--matcher", "one_conv"]) == 2 and "is of micro" in capsys.readouterr().err
     assert main(["inspect", "--modality", "no such"]) == 2 and "no row" in capsys.readouterr().err
+
+
+def test_seconds_of_a_busy_machine_are_told(tmp_path, monkeypatch, capsys):
+    times = {"wall": 5.0, "cpu": 2.0}
+    assert loaded(times) and not loaded({"wall": 3.9, "cpu": 2.0})
+    found = evaluate("micro", "easy", 2, 3, size=96, resamples=10)
+    assert set(found.values["times"]) == {"wall", "cpu"} and found.values["times"]["cpu"] > 0
+    record = {"values": found.values | {"times": times}}
+    assert "they mean nothing" in stages_table(record) and "they mean nothing" not in stages_table(record, False)
+    assert "mean nothing" not in stages_table({"values": found.values | {"times": {"wall": 2.0, "cpu": 2.0}}})
+    monkeypatch.setattr(stages, "spent", lambda every: times)
+    words = ["stages", "--dataset", "easy", "--samples", "2", "--size", "96", "--runs", str(tmp_path)]
+    assert main(words) == 0 and "busy with other work: 5.0 s" in capsys.readouterr().err
+
+
+def test_retime_measures_the_seconds_again_and_nothing_else(tmp_path, monkeypatch, capsys):
+    words = ["stages", "--dataset", "easy", "--samples", "3", "--size", "96", "--runs", str(tmp_path)]
+    assert main(words) == 0
+    path = tmp_path / "stages_micro_easy.json"
+    before = json.loads(path.read_text())
+    planted = iter(np.arange(1, 9))
+
+    def since(start):
+        taken = float(next(planted))
+        return taken, taken
+
+    monkeypatch.setattr(stage_scores, "since", since)  # of 3 pairs and one to warm up, both stages
+    assert main([*words, "--retime"]) == 0
+    after = json.loads(path.read_text())
+    seconds = [part[stage]["seconds"] for part in (after["values"]["all"], after["values"]["levels"]["easy"])
+               for stage in ("coarse", "fine")]  # fmt: skip
+    assert seconds == [5, 6, 5, 6]  # the medians of 3, 5, 7 and of 4, 6, 8
+    assert after["values"]["times"]["pairs"] == 3 and after["command"] == before["command"]
+
+    def without(node):
+        if not isinstance(node, dict):
+            return node
+        return {key: without(value) for key, value in node.items() if not key.startswith(("seconds", "times"))}
+
+    assert without(after) == without(before)
+    monkeypatch.setattr(stage_scores, "since", lambda start: (5.0, 1.0))
+    capsys.readouterr()
+    assert main([*words, "--retime"]) == 2 and "busy with other work" in capsys.readouterr().err
+    assert json.loads(path.read_text()) == after  # nothing was written

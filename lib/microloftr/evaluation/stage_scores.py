@@ -57,12 +57,14 @@ class Points:
     """What a stage says of a pair: points (M, 2) in px as read, the surest first, and the seconds that it took.
 
     best: (L0,) the best cell of image_1 of every cell of image_0, above any threshold or not; None from strangers.
+    cpu: seconds of this process alone, without what other programs took meanwhile.
     """
 
     points_0: np.ndarray = field(repr=False)
     points_1: np.ndarray = field(repr=False)
     seconds: float
     best: np.ndarray | None = field(default=None, repr=False)
+    cpu: float = 0.0
 
 
 class Network:
@@ -79,18 +81,18 @@ class Network:
         device = next(self.model.parameters()).device
         (small_0, scale_0), (small_1, scale_1) = (shrunk(grey(x), self.side) for x in (pair.image_0, pair.image_1))
         images = [torch.from_numpy(np.ascontiguousarray(x))[None, None].to(device) for x in (small_0, small_1)]
-        start = time.perf_counter()
+        start = clocks()
         pyramid_0, pyramid_1 = self.model.pyramids(*images)
         maps = self.model.transformer(pyramid_0.eighth, pyramid_1.eighth)
         encoded = Encoded(pyramid_0, pyramid_1, *maps, None, None)
         log_confidence = self.model.match_cells(encoded).log_confidence
         shape_0, shape_1 = (tuple(x.shape[-2:]) for x in maps)
         found = select(log_confidence, shape_0, shape_1, self.threshold, self.border)
-        seconds, refined = [time.perf_counter() - start], None
+        taken, refined = [since(start)], None
         if FINE in self.stages:
             fine = (self.model.fine_features(*x) for x in zip(maps, (pyramid_0, pyramid_1), strict=True))
             refined = self.model.refine(Encoded(pyramid_0, pyramid_1, *maps, *fine), found)
-            seconds.append(time.perf_counter() - start)
+            taken.append(since(start))
         matched = to_points(found, refined, shape_0[1], shape_1[1])
         order = torch.argsort(-matched.confidence, stable=True)[:MATCH_CAP]
         centre = self.model.config.pixel_centre
@@ -105,7 +107,8 @@ class Network:
         best = log_confidence[0].argmax(1).cpu().numpy()
         ends = {COARSE: coarse_1, FINE: fine_1}
         return {
-            stage: Points(points_0, ends[stage], taken, best) for stage, taken in zip(self.stages, seconds, strict=True)
+            stage: Points(points_0, ends[stage], wall, best, cpu)
+            for stage, (wall, cpu) in zip(self.stages, taken, strict=True)
         }
 
 
@@ -119,11 +122,22 @@ class Stranger:
         self.matcher = matcher
 
     def __call__(self, pair: Pair) -> dict[str, Points]:
-        start = time.perf_counter()
+        start = clocks()
         matches: Matches = self.matcher.match(pair.image_0, pair.image_1)
-        taken = time.perf_counter() - start
+        wall, cpu = since(start)
         kept = matches.top(MATCH_CAP)
-        return {FINAL: Points(kept.points_0, kept.points_1, taken)}
+        return {FINAL: Points(kept.points_0, kept.points_1, wall, cpu=cpu)}
+
+
+def clocks() -> tuple[float, float]:
+    """Seconds on the wall and of this process."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(start: tuple[float, float]) -> tuple[float, float]:
+    """Both since then."""
+    wall, cpu = clocks()
+    return wall - start[0], cpu - start[1]
 
 
 def runner_of(matcher: Any) -> Network | Stranger:

@@ -12,11 +12,13 @@ what a network can see are taken away beforehand, by the quarters that leave at 
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -29,14 +31,17 @@ from microloftr.evaluation.stage_pairs import MADE, Drawn, drawn_pairs, turned_p
 from microloftr.evaluation.stage_rows import ShortRow, write_rows, write_short
 from microloftr.evaluation.stage_scores import Network, Points, StageScore, Stranger, runner_of, score_stages
 from microloftr.evaluation.stage_summary import summarise_stages
+from microloftr.evaluation.stage_times import retimed, spent, warning
 from microloftr.evaluation.summary import RESAMPLES
-from microloftr.evaluation.tables_stages import stages_table
-from microloftr.results import results_folder, write_result
+from microloftr.evaluation.tables_stages import loaded, stages_table
+from microloftr.files import write_json
+from microloftr.results import commit, read_result, results_folder, write_result
 from microloftr.views.explorers.inspect import View, draw_explorer, explore
 from microloftr.views.figures import save_figure
 from microloftr.views.inspect_figures import ERRORS, Opened, Way
 from microloftr.views.stage_figures import draw_stages
 
+NONE = np.zeros((0, 2))
 SHORT = "_pairs"  # behind the name of a record: the table of its pairs, in short
 N_SAMPLES, SIZE = 54, 320  # pairs of a level: two of every micrograph; px of a crop, as the fixed pairs
 
@@ -126,11 +131,14 @@ def evaluate(
         raise ParameterError(f"A {name} is no matcher: give a LoFTR, a Matcher, a name, or what has match().")
     runner, pairs = runner_of(made), drawn_pairs(dataset, n_samples, seed, split, size)
     rows: list[StageScore] = []
+    every: list[dict[str, Points]] = []
     for number in progress(range(len(pairs))):
         pair, turns = turned_pair(pairs[number]) if turned else (pairs[number], 0)
         if number == 0:
             runner(pair)  # the first pass of a process is slow
-        rows += score_stages(name, pair, runner(pair), runner.side, pairs.error, turns, number)
+        found = runner(pair)
+        every.append({stage: Points(NONE, NONE, points.seconds, cpu=points.cpu) for stage, points in found.items()})
+        rows += score_stages(name, pair, found, runner.side, pairs.error, turns, number)
     values: dict[str, Any] = {
         "matcher": name,
         "weights_sha256": weights_sha256(made if hasattr(made, "model") else Holder(made)),
@@ -144,6 +152,7 @@ def evaluate(
         "turned": turned,
         **ESTIMATOR,
         "resamples": resamples,
+        "times": spent(every),
     }
     return Evaluation(values | summarise_stages(rows, resamples), tuple(rows), pairs, runner)
 
@@ -177,10 +186,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--as-they-are", action="store_true", help="do not turn image_1 by quarters")
     parser.add_argument("--runs", type=Path, default=None, help="folder for the CSV file and the figure (runs/stages)")
     parser.add_argument("--results", type=Path, default=None, help="folder of the record (results, or runs/stages)")
+    parser.add_argument("--retime", action="store_true", help="measure the record's seconds again, nothing else")
     options = parser.parse_args(argv)
     key = matcher_key(options.matcher)
     runs = options.runs or results_folder().parent / "runs" / "stages"
     usual = options.matcher == "micro" and options.dataset == MADE
+    results = options.results or (results_folder() if usual else None)
+    if options.retime:
+        return _retime(options, f"stages_{key}_{matcher_key(options.dataset)}", usual, results or runs)
     found = evaluate(
         options.matcher, options.dataset, options.samples, options.seed, split=options.split, size=options.size,
         turned=not options.as_they_are, progress=lambda pairs: tqdm(pairs, unit="pair", disable=None),
@@ -193,7 +206,24 @@ def main(argv: list[str] | None = None) -> int:
     name = "stages" if usual else f"stages_{key}_{matcher_key(found.values['dataset'])}"
     name += "" if options.split == "validation" else f"_{options.split}"
     path = found.save(runs, name, command=shlex.join(["python", "-m", "microloftr", "stages", *map(str, words)]),
-                      results=options.results or (results_folder() if usual else None))  # fmt: skip
+                      results=results)  # fmt: skip
     print(found.table())
+    if loaded(found.values["times"]):
+        print(f"warning: {warning(found.values['times'])}", file=sys.stderr)
     print(path)
+    return 0
+
+
+def _retime(options: argparse.Namespace, other: str, usual: bool, folder: Path) -> int:
+    """The record once more with new seconds; its command, commit and date stay those of all other numbers."""
+    name = ("stages" if usual else other) + ("" if options.split == "validation" else f"_{options.split}")
+    record = read_result(name, folder)
+    values = record["values"]
+    pairs = drawn_pairs(options.dataset, *(values[key] for key in ("n_samples", "seed", "split", "size")))
+    runner = runner_of(get_matcher(options.matcher))
+    record["values"] = retimed(values, runner, pairs, lambda some: tqdm(some, unit="pair", disable=None))
+    record["values"]["times"]["commit"] = commit()
+    write_json(folder / f"{name}.json", record)
+    print(stages_table(record))
+    print(folder / f"{name}.json")
     return 0

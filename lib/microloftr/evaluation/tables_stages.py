@@ -22,6 +22,7 @@ COLUMNS = {  # number: head, format, and by what it is shown multiplied
     "seconds": ("s", "{:.3f}", 1),
 }
 INTERVAL = ("median_offset", "auc_3")  # shown with theirs; the record holds them all
+MOST = 2.0  # wall over CPU seconds from which a machine counts as loaded
 VERDICTS = {"better": "**+**", "worse": "**−**", "tie": "tie", None: ""}
 
 
@@ -31,7 +32,12 @@ def stages_table(record: dict[str, Any], seconds: bool = True) -> str:
     columns = [name for name in COLUMNS if seconds or name != "seconds"]
     lines = _rows({**values["levels"], "all": values["all"]}, columns)
     head = ["pairs", "stage", *(COLUMNS[name][0] for name in columns)]
-    return _table(head, lines) + "\n\n" + _caption(record)
+    return _table(head, lines) + "\n\n" + _caption(record) + (_times(values.get("times")) if seconds else "")
+
+
+def loaded(times: dict[str, float]) -> bool:
+    """Whether other programs had the cores for longer than the one that was timed: `wall` and `cpu`, its seconds."""
+    return times["wall"] > MOST * times["cpu"]
 
 
 def stages_modalities(record: dict[str, Any]) -> str:
@@ -89,6 +95,15 @@ def _caption(record: dict[str, Any]) -> str:
         f"Homography: {values['estimator']}, {values['threshold_px']:g} px, from at most "
         f"{values['match_cap']} matches.{commit}"
     )
+
+
+def _times(times: dict[str, Any] | None) -> str:
+    """What is to be known of the seconds, where the record tells it."""
+    if not times:
+        return ""
+    busy = " The machine was busy with other work meanwhile: they mean nothing." if loaded(times) else ""
+    of = f" of {times['pairs']} pairs, measured again" if "pairs" in times else ""
+    return f" Seconds{of}: {times['wall']:.1f} in all on the clock, {times['cpu']:.1f} of the process.{busy}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
