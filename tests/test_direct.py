@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from microloftr.direct import aligned, drawn_to
+from microloftr.direct import aligned
+from microloftr.drawn import drawn_to
 from microloftr.guided import moved
 
 SIZE = 192
@@ -84,6 +85,34 @@ def test_pixels_outweigh_points_that_scatter_and_yield_to_points_that_all_disagr
     assert corner_error(aligned(*crops, TRUE, points_0, points_1)) < 0.1
     moved_all = aligned(*crops, TRUE, points_0, points(0.0)[1] + [1.0, 0])
     assert 0 < corner_error(moved_all) < 1.0
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_sharper_image_explains_the_other_whatever_their_order(crops, swapped):
+    """A blurred, noisy image is explained by a sharp one and explains nothing itself."""
+    first, second = crops
+    second = cv2.GaussianBlur(second, (0, 0), 2.0)
+    second = np.random.default_rng(2).poisson(60 * second).astype(np.float32) / 60
+    points_0, points_1 = points(1.0)
+    if swapped:
+        found = aligned(second, first, np.linalg.inv(TRUE), points_1, points_0)
+        assert corner_error(np.linalg.inv(found)) < 0.3
+    else:
+        assert corner_error(aligned(first, second, TRUE, points_0, points_1)) < 0.3
+
+
+def test_tiles_that_are_shifted_only_are_given_a_shift(scene):
+    first, second = scene[40 : 40 + SIZE, 20 : 20 + SIZE], scene[50 : 50 + SIZE, 170 : 170 + SIZE]
+    shift = np.array([[1, 0, -150.0], [0, 1, -10.0], [0, 0, 1]])
+    rng = np.random.default_rng(0)
+    first, second = (
+        np.clip(tile + rng.normal(0, 0.01, tile.shape), 0, 1).astype(np.float32) for tile in (first, second)
+    )
+    grid = np.stack(np.mgrid[155:185:8, 20:180:8], -1).reshape(-1, 2).astype(float)
+    there = moved(grid, shift) + rng.normal(0, 0.5, grid.shape)
+    found = aligned(first, second, shifted(shift, 0.7, -0.4), grid, there)
+    assert np.abs(found[:2, :2] - np.eye(2)).max() < 1e-4 and np.abs(found[2, :2]).max() < 1e-6
+    assert np.abs(found[:2, 2] - shift[:2, 2]).max() < 0.05
 
 
 def test_noise_goes_and_a_deformation_stays():

@@ -37,9 +37,7 @@ def search(monkeypatch):
             return None if look == SHARP else close(pixels_0, pixels_1, first, look=look)
 
         monkeypatch.setattr(proposals, "guided_matches", sharp_or_close)
-        monkeypatch.setattr(
-            proposals, "hypotheses", lambda _0, _1, side, points, turns: [hypothesis(t, votes[t]) for t in votes]
-        )
+        monkeypatch.setattr(proposals, "hypotheses", lambda *_: [hypothesis(turn, votes[turn]) for turn in votes])
         return proposals.proposed(BLANK, BLANK, MatcherOptions(), lambda a, b: None), tried
 
     return run
@@ -78,3 +76,36 @@ def test_options_are_checked():
         options_from({"direct_side": 8})
     with pytest.raises(ParameterError, match="no option 'direkt'"):
         options_from({"direkt": False})
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """The magnifications that are looked for with a known one, where the one given is right and no other."""
+
+    def run(right: float | None, known: float | None = None) -> list[float]:
+        seen = []
+
+        def votes(_0, _1, side, points, turns, magnified):
+            seen.append(magnified)
+            return [hypothesis(0, 40)] if magnified == right else []
+
+        monkeypatch.setattr(proposals, "hypotheses", votes)
+        monkeypatch.setattr(proposals, "guided_matches", lambda *_, **__: guided(0.5, np.eye(3)))
+        proposals.proposed(BLANK, BLANK, MatcherOptions(), lambda a, b: None, known)
+        return list(dict.fromkeys(seen))
+
+    return run
+
+
+def test_other_magnifications_are_looked_for_only_where_nothing_is_found(looked_at):
+    assert looked_at(1.0) == [1.0]
+    assert looked_at(2.0) == [1.0, 2.0]
+    assert looked_at(0.5) == looked_at(None) == [1.0, 2.0, 0.5]
+
+
+def test_a_known_magnification_is_looked_for_first_and_a_wrong_one_is_no_end(looked_at):
+    assert looked_at(2.0, known=2.0) == [2.0]
+    assert looked_at(3.0, known=3.0) == [3.0]
+    assert looked_at(1.0, known=2.1) == [2.1, 1.0]
+    assert looked_at(1.0, known=1.1) == [1.0]
+    assert looked_at(None, known=50.0) == [proposals.MOST_MAGNIFIED, 1.0, 2.0, 0.5]

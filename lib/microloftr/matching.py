@@ -17,7 +17,8 @@ import torch
 
 from microloftr.calibration import Calibration, shipped_calibration
 from microloftr.device import choose_device
-from microloftr.direct import aligned, drawn_to
+from microloftr.direct import aligned
+from microloftr.drawn import drawn_to
 from microloftr.errors import WeightsError
 from microloftr.guided import SHARP, guided_matches, homography_of, moved, warped_onto
 from microloftr.images import Image, as_image
@@ -29,6 +30,7 @@ from microloftr.model.weights import load_model, random_model, shipped
 from microloftr.options import MatcherOptions, options_from
 from microloftr.proposals import SUPPORTED, proposed
 from microloftr.search import View, frame, hypotheses, shrunk, unshrunk
+from microloftr.shared_part import shared_part
 
 ASIDE = 16.0  # pixels beside the voted place within which an unsupported but clear vote's matches are believed
 
@@ -93,10 +95,11 @@ class Matcher:
         """Match paths, arrays (H, W) or (H, W, 3), or what read_image returns. The result may be empty."""
         image_0, image_1 = as_image(image_0), as_image(image_1)
         pixels_0, pixels_1 = image_0.pixels, image_1.pixels
+        known = _magnified(image_0, image_1)
         if not self.options.search:
             found = self._second_look(pixels_0, pixels_1, np.eye(3), as_they_are=True)
         elif self.options.align:
-            found = self._followed(pixels_0, pixels_1)
+            found = self._followed(pixels_0, pixels_1, known)
         else:
             votes = hypotheses(pixels_0, pixels_1, self.options.search_side, self._all_points)
             most = max(votes, key=lambda hypothesis: hypothesis.agreeing, default=None)
@@ -105,10 +108,10 @@ class Matcher:
             found = self._drawn_together(found, pixels_0, pixels_1)
         return _matches(found, image_0, image_1, self.calibration)
 
-    def _followed(self, pixels_0: np.ndarray, pixels_1: np.ndarray) -> _Found:
+    def _followed(self, pixels_0: np.ndarray, pixels_1: np.ndarray, known: float | None = None) -> _Found:
         """What the pixels support of what the network proposes, else the network's own second look."""
         (large_0, scale_0), (large_1, scale_1) = (shrunk(p, self.options.long_side) for p in (pixels_0, pixels_1))
-        best = proposed(large_0, large_1, self.options, self._all_points)
+        best = proposed(large_0, large_1, self.options, self._all_points, known)
         guided, view = best.guided, best.view
         if guided is None:
             if best.most is None:
@@ -128,18 +131,21 @@ class Matcher:
         return _Found(unshrunk(guided.points_0, all_0), points_1, expected, confidence)
 
     def _drawn_together(self, found: _Found, pixels_0: np.ndarray, pixels_1: np.ndarray) -> _Found:
-        """Points drawn to the homography that all pixels of the overlap agree on, as far as they scatter around it."""
+        """Points drawn to the transform that all pixels of the overlap agree on, as far as they scatter around it."""
         first = homography_of(found.points_0, found.points_1)
         if first is None:
             return found
-        view = View.of(pixels_0, pixels_1, self.options.direct_side)
-        to_0, to_1 = frame(view.scale_0), frame(view.scale_1)
+        part = shared_part(pixels_0, pixels_1, first, self.options.direct_side)
+        if part is None:
+            return found
+        to_0, to_1 = part.to_0, part.to_1
         first = to_1 @ first @ np.linalg.inv(to_0)
         points_0, points_1 = moved(found.points_0, to_0), moved(found.points_1, to_1)
-        homography = aligned(view.pixels_0, view.pixels_1, first, points_0, points_1)
-        if homography is None:
+        size_0, size_1 = pixels_0.shape[::-1], pixels_1.shape[::-1]
+        transform = aligned(part.pixels_0, part.pixels_1, first, points_0, points_1, to_0, to_1, size_0, size_1)
+        if transform is None:
             return found
-        points_1 = drawn_to(homography, points_0, points_1)
+        points_1 = drawn_to(transform, points_0, points_1)
         return replace(found, points_1=moved(points_1, np.linalg.inv(to_1)))
 
     def _all_points(self, thumb_0: np.ndarray, thumb_1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -199,6 +205,14 @@ def _matches(found: _Found, image_0: Image, image_1: Image, calibration: Calibra
         um_per_px_1=image_1.um_per_px,
         coarse_points_1=found.coarse_1[order],
     )
+
+
+def _magnified(image_0: Image, image_1: Image) -> float | None:
+    """How much larger image_1 shows things beside its long side, by the pixel sizes; None where one is not known."""
+    if image_0.um_per_px is None or image_1.um_per_px is None:
+        return None
+    long_0, long_1 = max(image_0.pixels.shape), max(image_1.pixels.shape)
+    return float(np.mean(image_0.um_per_px) / np.mean(image_1.um_per_px) * long_0 / long_1)
 
 
 def _by_dotted_name(name: str) -> MatchesTwoImages:

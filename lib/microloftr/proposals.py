@@ -19,7 +19,9 @@ ENOUGH = 0.2  # support in the noisy look, where every form is tried, that ends 
 SUPPORTED = 0.06  # least support of a transform in the noisy look; unrelated images stay below 0.04
 CLEAR = 2.5  # times as many agreeing matches as in any other turn speak for a transform
 WEAK = 0.02  # least support of a transform that such a vote speaks for
-TRIED = (1, 3, 1)  # hypotheses of each round of the search that are tried closely, the most agreed on first
+MAGNIFIED = (1.0, 2.0, 0.5)  # of image_1, looked for in turn while nothing is found: the network bears 0.6 to 1.6
+MOST_MAGNIFIED = 4.0
+SAME = 1.3  # magnifications that differ by less are one and the same to the network
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,24 +35,43 @@ class Proposal:
     clear: bool = False
 
 
-def proposed(large_0: NDArray, large_1: NDArray, options: MatcherOptions, points_of: PointsOf) -> Proposal:
-    """The best proposal for two images (H, W). points_of: two thumbnails → all matched points (M, 2) of both."""
+@dataclass(frozen=True)
+class _Round:
+    """Thumbnails of `side` pixels, image_1 in these turns and `magnified`; so many hypotheses are tried closely."""
+
+    side: int
+    turns: tuple[int, ...]
+    tried: int
+    magnified: float
+    further: bool = False  # begun only where nothing was found
+
+
+def proposed(
+    large_0: NDArray, large_1: NDArray, options: MatcherOptions, points_of: PointsOf, known: float | None = None
+) -> Proposal:
+    """The best proposal for two images (H, W). points_of: two thumbnails → all matched points (M, 2) of both.
+
+    known: how much larger image_1 shows things, beside its long side, where pixel sizes tell.
+    """
     most, votes, clear_most = None, 0, False
     view, best, best_view = View.of(large_0, large_1, options.search_side), None, None
-    rounds = ((options.quick_side, TURNS), (options.search_side, TURNS), (options.narrow_side, TURNS[:1]))
-    for number, (side, turns) in enumerate(rounds):
-        if number and not _shows_more(large_0, large_1, side, rounds[number - 1][0]):
+    side = 0
+    for look in _rounds(options, known):
+        if look.further and (best is not None or clear_most):
+            break
+        if side and not look.further and not _shows_more(large_0, large_1, look.side, side):
             continue
+        side = look.side
         view, found = View.of(large_0, large_1, max(side, options.search_side)), []
-        for hypothesis in hypotheses(view.pixels_0, view.pixels_1, side, points_of, turns):
+        for hypothesis in hypotheses(view.pixels_0, view.pixels_1, side, points_of, look.turns, look.magnified):
             found.append(hypothesis)
             if hypothesis.agreeing >= SURE:
                 guided = guided_matches(view.pixels_0, view.pixels_1, hypothesis.matrix, ("grey",), SHARP)
                 if guided is not None and guided.support > CERTAIN:
                     return Proposal(guided, view)
         found.sort(key=lambda hypothesis: -hypothesis.agreeing)
-        clear = len(turns) > 1 and _clear(found)
-        for hypothesis in found[: 1 if clear else TRIED[number]]:
+        clear = len(look.turns) > 1 and _clear(found)
+        for hypothesis in found[: 1 if clear else look.tried]:
             guided = guided_matches(view.pixels_0, view.pixels_1, hypothesis.matrix, look=NOISY)
             least = best.support if best else WEAK if clear else SUPPORTED
             if guided is not None and guided.support > least:
@@ -60,6 +81,23 @@ def proposed(large_0: NDArray, large_1: NDArray, options: MatcherOptions, points
         if found and (clear, found[0].agreeing) > (clear_most, votes):
             most, votes, clear_most = view.in_large(found[0].matrix), found[0].agreeing, clear
     return Proposal(best, best_view or view, most, clear_most)
+
+
+def _rounds(options: MatcherOptions, known: float | None) -> list[_Round]:
+    """What is looked at, in order; `known` as in `proposed`."""
+    most = min(max(known or 1.0, 1 / MOST_MAGNIFIED), MOST_MAGNIFIED)
+    usual = 1.0 if _same(most, 1.0) else most
+    rounds = [
+        _Round(options.quick_side, TURNS, 1, usual),
+        _Round(options.search_side, TURNS, 3, usual),
+        _Round(options.narrow_side, TURNS[:1], 1, usual),
+    ]
+    others = [other for other in MAGNIFIED if not _same(other, usual)]
+    return rounds + [_Round(options.search_side, TURNS, 1, other, further=True) for other in others]
+
+
+def _same(one: float, other: float) -> bool:
+    return 1 / SAME < one / other < SAME
 
 
 def _clear(found: list[Hypothesis]) -> bool:

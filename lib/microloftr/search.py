@@ -1,8 +1,9 @@
 """First transforms: thumbnails, image_1 in its four quarter turns, and what the matches of each turn agree on.
 
-The network bears turns of about ±45° and scales of 0.6 to 1.6. Quarter turns cost no interpolation and do the rest. All
-mutual matches vote, however unsure: of hundreds of unsure ones the right ones agree on one similarity and the wrong
-ones on none, while a threshold would leave nothing of either where two images look different.
+The network bears turns of about ±45° and scales of 0.6 to 1.6. Quarter turns cost no interpolation and do the rest;
+thumbnails of unequal size do it for scales. All mutual matches vote, however unsure: of hundreds of unsure ones the
+right ones agree on one similarity and the wrong ones on none, while a threshold would leave nothing of either where two
+images look different.
 """
 
 import math
@@ -35,14 +36,20 @@ class Hypothesis:
 
 
 def hypotheses(
-    pixels_0: NDArray, pixels_1: NDArray, side: int, points_of: PointsOf, turns_tried: tuple[int, ...] = TURNS
+    pixels_0: NDArray,
+    pixels_1: NDArray,
+    side: int,
+    points_of: PointsOf,
+    turns_tried: tuple[int, ...] = TURNS,
+    magnified: float = 1.0,
 ) -> Iterator[Hypothesis]:
     """What thumbnails of at most `side` pixels say: at most one hypothesis a quarter turn, each made when asked for.
 
-    points_of: two images → matched points (M, 2) of both, all of them.
+    points_of: two images → matched points (M, 2) of both, all of them. magnified: how much larger image_1 is thought to
+    show things, beside its long side; the thumbnail that would show them larger is made so much smaller.
     """
-    thumb_0, scale_0 = shrunk(pixels_0, side)
-    thumb_1, scale_1 = shrunk(pixels_1, side)
+    thumb_0, scale_0 = shrunk(pixels_0, round(side * min(magnified, 1)))
+    thumb_1, scale_1 = shrunk(pixels_1, round(side / max(magnified, 1)))
     for turns in turns_tried:
         similarity, agreeing = agreed(*points_of(thumb_0, np.ascontiguousarray(np.rot90(thumb_1, turns))))
         if similarity is not None and agreeing >= LEAST_AGREEING:
