@@ -238,7 +238,7 @@ def test_the_record_and_the_figure(here, store, capsys):
     assert (told["real"]["tiles"]["n"], told["real"]["all"]["of"]) == (1, 2) and "cross_fitted" not in told
     shown = capsys.readouterr().out
     assert "0 % [0 %, 0 %]" in shown and "of 12 matching pairs" in shown and "for 12 pairs of two specimens" in shown
-    assert "of the 1 micrographs' pairs of 2 whose truth is good to 1.5 px" in shown
+    assert "of the 1 of 2 pairs of micrographs whose truth is good to 1.5 px" in shown
     with Image.open(here / "reliability.png") as figure:
         assert figure.width >= 900 and figure.height > 1000
 

@@ -106,7 +106,7 @@ def reliability(record: dict[str, Any]) -> str:
     )
     if known:
         caption += (
-            f" Real pairs: the same over the overlap, of the {known[0]['n']} micrographs' pairs of {known[0]['of']} "
+            f" Real pairs: the same over the overlap, of the {known[0]['n']} of {known[0]['of']} pairs of micrographs "
             f"whose truth is good to {values['right_px'] / 2:g} px."
         )
     return _table(head, rows) + f"\n\n{caption}"
