@@ -12,21 +12,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Picture
+from scipy.spatial.transform import Rotation
 
 from microloftr.__main__ import main
 from microloftr.errors import ParameterError
-from microloftr.evaluation import evaluate, inspection, metrics, stage_scores, stage_summary, stages
+from microloftr.evaluation import evaluate, inspection, metrics, metrics_pose, stage_scores, stage_summary, stages
 from microloftr.evaluation.inspection import of_predictions, reopened
 from microloftr.evaluation.pair import Pair
 from microloftr.evaluation.predict_and_score import further_words, predict_and_score
 from microloftr.evaluation.predictions import load_predictions
-from microloftr.evaluation.protocols import MadePairs
+from microloftr.evaluation.protocols import FolderPairs, MadePairs
 from microloftr.evaluation.stage_pairs import PairsOfSeed, drawn_pairs, each_before_any_again, turned_pair
 from microloftr.evaluation.stage_rows import read_rows, read_short
 from microloftr.evaluation.stage_scores import Network, Points, StageScore, runner_of, score_stages
 from microloftr.evaluation.stage_summary import NUMBERS, summarise_part, verdict
 from microloftr.evaluation.summary import PairScore, summarise
 from microloftr.evaluation.tables_stages import loaded, stages_modalities, stages_table
+from microloftr.images import read_image
 from microloftr.matches import Matches
 from microloftr.matching import Matcher
 from microloftr.registration.families import move_points
@@ -457,3 +459,86 @@ def test_retime_measures_the_seconds_again_and_nothing_else(tmp_path, monkeypatc
     capsys.readouterr()
     assert main([*words, "--retime"]) == 2 and "busy with other work" in capsys.readouterr().err
     assert json.loads(path.read_text()) == after  # nothing was written
+
+
+class Sees:
+    """A matcher that knows the points of each pair by its first image."""
+
+    def __init__(self, points: dict[bytes, tuple[np.ndarray, np.ndarray]]) -> None:
+        self.points = points
+
+    def match(self, image_0, image_1):
+        points = self.points[image_0.tobytes()]
+        return Matches(*points, np.full(len(points[0]), 0.9), image_0.shape[::-1], image_1.shape[::-1])
+
+
+def a_scene(folder, noise=(0.1, 2.0, 40.0)) -> tuple[list[dict], Sees]:
+    """Photographs of a scene with depth, a pair for each noise in px: rows of pairs.json, and who sees their points."""
+    generator, rows, seen = np.random.default_rng(3), [], {}
+    camera = np.array([[400.0, 0, 56], [0, 380, 48], [0, 0, 1]])
+    for number, sigma in enumerate(noise):
+        rotation = Rotation.from_rotvec(generator.uniform(-0.2, 0.2, 3)).as_matrix()
+        translation = np.array([1.0, 0.2, -0.1])
+        scene = generator.uniform([-1, -1, 6], [1, 1, 12], (150, 3))
+        images = (scene @ camera.T, (scene @ rotation.T + translation) @ camera.T)
+        points = [image[:, :2] / image[:, 2:] + generator.normal(0, sigma, (150, 2)) for image in images]
+        for end in (0, 1):
+            Picture.fromarray(texture(2 * number + end)).save(folder / f"{number}_{end}.png")
+        seen[read_image(folder / f"{number}_0.png").pixels.tobytes()] = tuple(points)
+        rows.append({"id": str(number), "image_0": f"{number}_0.png", "image_1": f"{number}_1.png",
+                     "source": f"s{number}", "camera_0": camera.tolist(), "camera_1": camera.tolist(),
+                     "pose": {"rotation": rotation.tolist(), "translation": translation.tolist()}})  # fmt: skip
+    (folder / "pairs.json").write_text(json.dumps(rows))
+    return rows, Sees(seen)
+
+
+def test_a_folder_with_cameras_has_a_pose_auc(tmp_path):
+    rows, sees = a_scene(tmp_path)
+    found = evaluate(sees, str(tmp_path), None, resamples=50)
+    errors = []
+    for row, pair in zip(rows, FolderPairs(tmp_path), strict=True):
+        pose = metrics_pose.relative_pose(*sees.points[pair.image_0.tobytes()], *map(np.array, (row["camera_0"],) * 2))
+        true = np.array(row["pose"]["rotation"]), np.array(row["pose"]["translation"])
+        errors.append(metrics_pose.pose_error(pose, true))
+    assert [one.pose for one in found.rows] == pytest.approx(errors) and errors[0] < 2.5 < 5 < errors[2]
+    pose = found.values["all"]["final"]["pose"]
+    assert [pose[f"auc_{t}"] for t in (5, 10, 20)] == pytest.approx(metrics_pose.pose_auc(errors), rel=1e-4)
+    assert pose["n"] == 3 and pose["auc_5_low"] <= pose["auc_5"] <= pose["auc_5_high"]
+    assert found.values["all"]["final"]["auc_10"] is None and found.values["all"]["final"]["exact"] is None
+    assert found.table().startswith("| pairs | stage | pose AUC@5° |")
+    found.save(tmp_path / "out")
+    kept = read_rows(tmp_path / "out" / "stages.csv")
+    assert [one.pose for one in kept] == pytest.approx(errors, rel=1e-4)
+    both = [row | {"homography": np.eye(3).tolist(), "accuracy_px": 0.1} for row in rows]  # a plane has both
+    (tmp_path / "pairs.json").write_text(json.dumps(both))
+    found = evaluate(sees, str(tmp_path), None, resamples=20).values["all"]["final"]
+    assert found["pose"]["n"] == 3 and found["auc_10"] is not None
+
+
+def test_a_network_gets_a_pose_at_both_stages_and_pairs_without_cameras_none(tmp_path, micro):
+    a_scene(tmp_path, (0.1,))
+    found = evaluate(micro, str(tmp_path), None, resamples=10)
+    assert set(found.values["all"]["coarse"]["pose"]) == set(found.values["all"]["fine"]["pose"]) >= {"auc_5", "n"}
+    assert "pose" not in found.values["all"]["difference"]
+    plain = evaluate(micro, [a_pair()], None, resamples=10)
+    assert "pose" not in plain.values["all"]["fine"] and "pose AUC" not in plain.table()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"pose": None}, "needs camera_0"),
+        ({"camera_1": [[1, 0], [0, 1]]}, "needs camera_0"),
+        ({"camera_0": (-np.eye(3)).tolist()}, "focal lengths"),
+        ({"pose": {"rotation": (2 * np.eye(3)).tolist(), "translation": [0, 0, 1]}}, "rotation of pair 0 is none"),
+        ({"pose": {"rotation": np.diag([1, 1, -1]).tolist(), "translation": [0, 0, 1]}}, "rotation of pair 0 is none"),
+    ],
+)
+def test_cameras_that_are_none_are_refused(tmp_path, changed, said):
+    rows, _ = a_scene(tmp_path, (0.1,))
+    (tmp_path / "pairs.json").write_text(json.dumps([rows[0] | changed]))
+    with pytest.raises(ParameterError, match=said):
+        FolderPairs(tmp_path)
+    (tmp_path / "pairs.json").write_text(json.dumps([{k: v for k, v in rows[0].items() if k != "pose"}]))
+    with pytest.raises(ParameterError, match="lacks homography"):
+        FolderPairs(tmp_path)

@@ -103,7 +103,12 @@ def each_before_any_again(kinds: int, count: int, seed: int) -> list[int]:
 
 
 def turned_pair(pair: Pair) -> tuple[Pair, int]:
-    """The pair with image_1 turned by the quarters that leave at most 45° of its rotation, and how many: 0 to 3."""
+    """The pair with image_1 turned by the quarters that leave at most 45° of its rotation, and how many: 0 to 3.
+
+    Photographs with cameras stay as they are.
+    """
+    if pair.cameras is not None:
+        return pair, 0
     turns = quarter_turns(pair.homography, pair.size_0)
     if turns == 0:
         return pair, 0

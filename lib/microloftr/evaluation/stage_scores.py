@@ -4,7 +4,7 @@ No search over turns, no second look, no pixels followed: what the weights say o
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from microloftr.data.pairs import PairBatch
 from microloftr.evaluation import metrics
+from microloftr.evaluation.metrics_pose import pose_error, relative_pose
 from microloftr.evaluation.predict import MATCH_CAP
 from microloftr.evaluation.protocols import Pair
 from microloftr.evaluation.score import transform_by
@@ -38,7 +39,8 @@ class StageScore(PairScore):
     exact, beside: share of the matches whose point lies in the true cell, in it or a neighbour; recall: share of the
     cells with a true partner that are among the matches, with the point in the true cell; mean_offset, median_offset:
     px from the truth, of the `near` matches whose coarse point is at most a cell and a half off (NaN without any);
-    turns: quarters by which image_1 was turned; number: of the pair in its dataset.
+    turns: quarters by which image_1 was turned; number: of the pair in its dataset; pose: error of the relative pose in
+    degrees, infinite without one, NaN without cameras. Of a scene with depth only matches and pose are known.
     """
 
     cells: float = np.nan
@@ -50,6 +52,7 @@ class StageScore(PairScore):
     near: int = 0
     turns: int = 0
     number: int = 0
+    pose: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,9 +225,27 @@ def score_stages(
                 near=int(near.sum()),
                 turns=turns,
                 number=number,
+                pose=pose_of(pair, points),
             )
         )
-    return scores
+    return scores if pair.planar else [pose_alone(score) for score in scores]
+
+
+def pose_of(pair: Pair, points: Points) -> float:
+    """Error of the relative pose in degrees by the published protocol (metrics_pose.py); NaN without cameras."""
+    if pair.cameras is None:
+        return np.nan
+    camera_0, camera_1, *true = pair.cameras
+    return pose_error(relative_pose(points.points_0, points.points_1, camera_0, camera_1), tuple(true))
+
+
+def pose_alone(score: StageScore) -> StageScore:
+    """What is known of a pair without a true homography: its matches, its pose and its time."""
+    unknown = (
+        "error_px", "precision_1", "precision_3", "precision_5", "median_correct_px", "cells", "exact", "beside",
+        "recall", "mean_offset", "median_offset",
+    )  # fmt: skip
+    return replace(score, near=0, **dict.fromkeys(unknown, np.nan))
 
 
 def cell_of(points: np.ndarray, scale: np.ndarray) -> np.ndarray:

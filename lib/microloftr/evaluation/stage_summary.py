@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from microloftr.evaluation import metrics
+from microloftr.evaluation.metrics_pose import POSE_THRESHOLDS, pose_auc
 from microloftr.evaluation.stage_scores import COARSE, FINE, StageScore
 from microloftr.evaluation.summary import (
     AUC_THRESHOLDS,
@@ -76,6 +77,28 @@ def summarise_part(scores: Sequence[StageScore], resamples: int = RESAMPLES) -> 
             if name == "difference":
                 row[f"{number}_verdict"] = verdict(number, *ends[1:])
         told[name] = row
+    for stage, column in columns.items():
+        if poses := pose_part(column["pose"], column["source"], resamples):
+            told[stage]["pose"] = poses
+    return told
+
+
+def pose_part(errors: np.ndarray, sources: np.ndarray, resamples: int) -> dict[str, Any]:
+    """Pose AUC at 5, 10 and 20°, with intervals, of the pairs whose cameras are known; nothing without any."""
+    known = ~np.isnan(errors)
+    if not known.any():
+        return {}
+
+    def statistics(index: np.ndarray) -> np.ndarray:
+        return pose_auc(errors[known][index])
+
+    value = statistics(np.arange(known.sum()))
+    limits = metrics.bootstrap_interval(statistics, sources[known].tolist(), resamples, seed=SEED)
+    low, high = limits if limits else (np.full(len(value), np.nan),) * 2
+    told: dict[str, Any] = {"n": int(known.sum())}
+    for degrees, *ends in zip(POSE_THRESHOLDS, value, low, high, strict=True):
+        for end, number in zip(("", "_low", "_high"), ends, strict=True):
+            told[f"auc_{degrees:g}{end}"] = _plain(number)
     return told
 
 

@@ -32,7 +32,25 @@ def stages_table(record: dict[str, Any], seconds: bool = True) -> str:
     columns = [name for name in COLUMNS if seconds or name != "seconds"]
     lines = _rows({**values["levels"], "all": values["all"]}, columns)
     head = ["pairs", "stage", *(COLUMNS[name][0] for name in columns)]
-    return _table(head, lines) + "\n\n" + _caption(record) + (_times(values.get("times")) if seconds else "")
+    table = _table(head, lines) + "\n\n" + _caption(record) + (_times(values.get("times")) if seconds else "")
+    return f"{poses}\n\n{table}" if (poses := pose_table(values)) else table
+
+
+def pose_table(values: dict[str, Any]) -> str:
+    """Pose AUC of photographs with known cameras, a line for each part and stage; empty where there are none."""
+    rows = []
+    for name, part in {**values["levels"], "all": values["all"]}.items():
+        for stage, told in ((stage, part[stage].get("pose")) for stage in WORDS if stage in part):
+            if told:
+                cells = [f"{told[f'auc_{degrees}']:.2f}" + _limits(told, f"auc_{degrees}") for degrees in (5, 10, 20)]
+                rows.append([f"{name} ({told['n']})", WORDS[stage], *cells])
+    head = ["pairs", "stage", *(f"pose AUC@{degrees}°" for degrees in (5, 10, 20))]
+    return _table(head, rows) if rows else ""
+
+
+def _limits(told: dict[str, Any], number: str) -> str:
+    low, high = told[f"{number}_low"], told[f"{number}_high"]
+    return "" if low is None else f" [{low:.2f}, {high:.2f}]"
 
 
 def loaded(times: dict[str, float]) -> bool:
