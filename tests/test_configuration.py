@@ -1,6 +1,6 @@
 """One typed configuration: groups, presets, overrides, and errors that name the field and the choice."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +10,11 @@ import microloftr.config
 from microloftr.__main__ import main
 from microloftr.config import load_config
 from microloftr.config.keys import GROUPS, presets
-from microloftr.config.plain import MATCHERS
+from microloftr.config.plain import MATCHERS, NAMED, Config, config_of
 from microloftr.config.schema import several
 from microloftr.errors import ConfigError
 from microloftr.evaluation import predict_and_score
-from microloftr.evaluation.matchers import DEFAULT_MATCHERS
+from microloftr.evaluation.matchers import BASELINES, DEFAULT_MATCHERS
 from microloftr.model.presets import PRESETS
 from microloftr.results import read_result
 
@@ -57,6 +57,15 @@ PRESET_FILES = [path for group in GROUPS for path in sorted((FOLDER / group).glo
         ("train.precision=fp16", "train.precision is 'fp16'; it must be bf16 or 32"),
         ("train.seed=-1", "train.seed -1"),
         ("train.average=2", "train.average is 2"),
+        ("train.loss.coarse=-1", "train.loss.coarse is -1.0; it must be 0 or more, and finite"),
+        ("train.loss.heat=inf", "train.loss.heat is inf; it must be 0 or more, and finite"),
+        ("train.loss.offset=nan", "train.loss.offset is nan"),
+        ("train.run=''", "train.run is empty; it must be the name of the run's folder"),
+        ("train.warmup=5000", "train.warmup is 5000 and train.steps 2500"),
+        ("train.judged=[]", "train.judged is []; it must name one or more of easy, medium, hard, extreme"),
+        ("train.judged=[simple]", "train.judged is ['simple']; it must name one or more of easy"),
+        ("eval.matchers=[]", "eval.matchers is empty; name one or more, as eval.matchers=[micro,rootsift]"),
+        ("eval.matchers=[micro,sift]", "eval.matchers has 'sift'; choose among micro, one_conv, rootsift"),
         ("train.patience=-1", "train.patience is -1; it must be at least 0"),
         ("eval.levels=[simple]", "eval.levels has 'simple'; choose among easy, medium, hard, extreme"),
         ("eval.split=train", "eval.split is 'train'; it must be validation or test"),
@@ -72,7 +81,7 @@ def test_an_error_names_the_field_and_the_choice(override, message):
 
 def test_patience_needs_a_last_validation():
     with pytest.raises(ConfigError, match=r"train.steps 100 is no multiple of train.validate_every 40"):
-        load_config(["train.steps=100", "train.validate_every=40", "train.patience=2"])
+        load_config(["train.steps=100", "train.warmup=9", "train.validate_every=40", "train.patience=2"])
 
 
 def test_every_preset_of_the_model_is_what_the_configuration_gives():
@@ -93,11 +102,23 @@ def test_a_preset_loads_and_says_what_it_is_for(path):
     for key, value in values.items():
         if key != "out":
             assert getattr(group, key) == (float(value) if isinstance(getattr(group, key), float) else value)
-    if path.parent.name != "data":
-        comment = " ".join(text.split("defaults:")[0].replace("#", " ").split())
-        assert "python -m microloftr" in comment or "make train" in comment
-        assert any(word in comment for word in ("minute", "hour"))
-        assert "xpect" in comment or "weights/" in comment
+    comment = " ".join(text.split("defaults:")[0].replace("#", " ").split())
+    assert "python -m microloftr" in comment or "make train" in comment
+    assert any(word in comment for word in ("minute", "hour"))
+    assert "xpect" in comment or "weights/" in comment
+
+
+def test_a_run_of_before_goes_on_though_its_configuration_lacks_a_key_or_warms_up_too_long():
+    values = asdict(Config())
+    values["train"].pop("judged")
+    values["train"] |= {"steps": 100, "warmup": 200}
+    assert config_of(values).train.judged == ["easy", "medium"]
+
+
+def test_names_of_matchers_are_those_that_evaluation_knows():
+    assert {*MATCHERS, *NAMED} >= set(BASELINES)
+    for name in ("mine.safetensors", "package.module.Class", "micro-random", "kornia_loftr:/weights", "loftr-outdoor"):
+        assert load_config([f"eval.matchers=['{name}']"]).eval.matchers == [name]
 
 
 def test_the_preset_of_the_baseline_is_how_its_weights_were_made():
@@ -106,9 +127,9 @@ def test_the_preset_of_the_baseline_is_how_its_weights_were_made():
 
 
 def test_overrides_are_a_list_or_a_text():
-    by_text = load_config("train.steps=7 'train.run=my run' model=one_conv")
-    assert by_text == load_config(["train.steps=7", "train.run=my run", "model=one_conv"])
-    assert (by_text.train.steps, by_text.train.run, by_text.model.preset) == (7, "my run", "one_conv")
+    by_text = load_config("train.steps=700 'train.run=my run' model=one_conv")
+    assert by_text == load_config(["train.steps=700", "train.run=my run", "model=one_conv"])
+    assert (by_text.train.steps, by_text.train.run, by_text.model.preset) == (700, "my run", "one_conv")
 
 
 def test_commas_are_every_combination():

@@ -17,7 +17,7 @@ from microloftr.data.pairs import make_pairs
 from microloftr.errors import ParameterError
 from microloftr.model.presets import PRESETS
 from microloftr.results import read_result, write_result
-from microloftr.training.diagnostics import recipe
+from microloftr.training.diagnostics import recipe, recipe_micro
 from microloftr.training.diagnostics.brief import Curve, fresh, shuffled, train_briefly, zeros
 from microloftr.training.diagnostics.initial_loss import best_bias, derived_coarse, derived_matchability
 from microloftr.training.diagnostics.overfit import Look, overfit
@@ -109,6 +109,10 @@ def test_the_command_writes_the_record(tmp_path, monkeypatch, atlas):
     monkeypatch.setattr(recipe, "HELD", 2)
     monkeypatch.setattr(recipe, "SIZES", {"one_conv": (64,)})
     monkeypatch.setattr(recipe, "OVERFIT", {"one_conv": (2, 1e-3)})
+    monkeypatch.setattr(recipe_micro, "PRESETS", {"micro": PRESETS["one_conv"]})
+    tiny = {"crop": 64, "batch": 2, "held": 2, "steps": 2, "every": 1}
+    for name in ("LARGE", "BLIND", "MOVING"):
+        monkeypatch.setattr(recipe_micro, name, tiny)
     monkeypatch.setattr(recipe, "write_result", partial(write_result, folder=tmp_path))
     monkeypatch.setattr(recipe, "read_result", partial(read_result, folder=tmp_path))
     assert recipe.main(["--steps", "2"]) == 0
@@ -121,8 +125,20 @@ def test_the_command_writes_the_record(tmp_path, monkeypatch, atlas):
     assert values["overfit"]["one_conv"]["step"] == [0, 2] and set(values["saved"]) == set(values["curves"]) - {
         "heeded"
     }
+    assert set(values["large"]["curves"]) == {"heeded", "not_heeded"} and set(values["large"]["dead"]) == {
+        "heeded",
+        "not_heeded",
+    }
+    assert set(values["blind"]["curves"]) == {"real", "zeros"} and values["moving"]["steps"] == [1, 2]
+    names = [*recipe.variants(64), "overfit", "starts", "large", "blind", "moving"]
+    assert sorted(values["made"]) == sorted(names)
+    stamp = values["made"]["clamped"]
     assert recipe.main(["--steps", "2", "--only", "heeded,starts"]) == 0  # the same again: all parts stay
     assert json.loads((tmp_path / "recipe.json").read_text(encoding="utf-8"))["values"] == values
+    monkeypatch.setattr(recipe, "commit", lambda: "another")
+    assert recipe.main(["--steps", "2", "--only", "blind"]) == 0  # each part keeps the commit that it was made by
+    made = read_result("recipe", tmp_path)["values"]["made"]
+    assert made["blind"]["commit"] == "another" and made["clamped"] == stamp
     assert recipe.main(["--steps", "1", "--only", "heeded"]) == 0  # another setting: nothing of before is kept
     assert set(read_result("recipe", tmp_path)["values"]["curves"]) == {"heeded"}
     with pytest.raises(ParameterError, match="--only has 'hedged'"):

@@ -63,6 +63,16 @@ def test_the_same_seed_gives_the_same_pairs_and_weights(source, whole, tmp_path)
     assert not same_weights(whole, other)
 
 
+def test_micro_in_bf16_is_the_same_twice_and_resumed(source, tmp_path):
+    """The model and the precision that are shipped, not the small baseline in float32."""
+    tiny = [option for option in overrides(source, tmp_path) if option not in ("model=one_conv", "train.precision=32")]
+    tiny += ["model=micro", "train.precision=bf16"]
+    whole, again = (run([*tiny, "train.steps=4", f"train.run={name}"]) for name in ("whole", "again"))
+    run([*tiny, "train.steps=2", "train.run=parts"])
+    parts = run([*tiny, "train.steps=4", "train.run=parts"])
+    assert same_weights(whole, again) and same_weights(whole, parts)
+
+
 def test_the_order_of_pairs_depends_neither_on_workers_nor_on_a_resume(source, tmp_path):
     config = load_config(overrides(source, tmp_path, "train.steps=9"))
     atlas, _ = atlases_of(config, "cpu")
@@ -138,6 +148,7 @@ def test_two_processes_are_one_with_the_same_batch(source, tmp_path):
     for steps, devices in ((1, 1), (1, 2), (4, 1), (4, 2)):
         run_as = f"train.run=s{steps}d{devices}"
         more = [f"train.steps={steps}", f"train.validate_every={steps}", f"train.devices={devices}", run_as, "--quiet"]
+        more.append(f"train.warmup={min(steps, 2)}")
         line = [sys.executable, "-m", "microloftr", "train", *options, *more]
         done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -35,7 +35,7 @@ def test_weights_and_a_folder_of_ones_own_are_fine_tuning():
     first = load_config([])
     assert own.train.steps < first.train.steps and own.train.lr < first.train.lr
     assert (own.train.run, own.train.init) == ("mine", "micro")
-    assert load_config(["data.folder=mine", "train.init=micro", "train.run=a", "train.steps=7"]).train.steps == 7
+    assert load_config(["data.folder=mine", "train.init=micro", "train.run=a", "train.steps=70"]).train.steps == 70
     assert load_config(["data.folder=mine", "train.init=micro", "train=cpu"]).train.steps == first.train.steps
     for others in (["data.folder=mine"], ["train.init=micro"], ["data.folder=mine", "train.init=xfeat"]):
         assert load_config(others).train.steps == first.train.steps

@@ -11,15 +11,16 @@ from microloftr.config import load_config
 from microloftr.data.levels import LEVELS
 from microloftr.data.micrographs import load_micrographs
 from microloftr.results import read_result, write_result
+from microloftr.training import stopping_record
 from microloftr.training.export import export_run
 from microloftr.training.feed import Feed
-from microloftr.training.record import curves, stop_of
+from microloftr.training.record import curves, rates_of, stop_of
 from microloftr.training.small_run import few_micrographs, means, small_run
 from microloftr.training.start import atlases_of, recipe_for, starting_model
 from microloftr.training.stepper import Stepper
 from microloftr.views.figures import figure_bytes
 from microloftr.views.training_figures import draw_curve, draw_run, draw_stopping, draw_time
-from tests.training_run import overrides, write_source
+from tests.training_run import TINY, overrides, write_source
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +58,13 @@ def test_a_run_of_the_core_is_recorded_before_it_is_done(source, tmp_path, resul
     assert values["config"]["train"]["steps"] == 9 and "out" not in values["config"]["train"]
     assert (values["loss"], values["pairs_per_s"]) == ([8.5], [15.0])
     assert str(source) not in json.dumps(values["config"])
-    stop = stop_of(values, patience=1)
+    assert values["steps"] == [20]  # of a block of 50 steps, which the run has not made
+    stop = stop_of(values, 1, judged=LEVELS)
     assert (stop["losses"], stop["best_step"], stop["stop_step"]) == ([3.0, 4.0], 10, 20)
-    assert figure_bytes(draw_run(values, stop), "png") and figure_bytes(draw_run(values), "png")
+    assert stop_of(values, patience=1)["losses"] == [1.5, 2.0]  # easy and medium
+    rates = rates_of(values)
+    assert rates["the rest"][1].max() == pytest.approx(6e-4) and rates["backbone"][1][0] == pytest.approx(1.5e-4)
+    assert figure_bytes(draw_run(values, stop, rates), "png") and figure_bytes(draw_run(values), "png")
 
 
 def test_a_run_without_validation_stops_nowhere(tmp_path):
@@ -99,11 +104,16 @@ def test_dynamics_are_kept_and_animated(source, tmp_path, results):
     assert figure_bytes(draw_curve(values["training"], values["frames"]), "png")
 
 
-def test_where_a_run_stops_is_recorded(source, tmp_path, results, capsys):
+def test_where_a_run_stops_is_recorded(source, tmp_path, results, capsys, monkeypatch):
+    tiny = [*TINY, "train.run=stopped", "train.steps=8", "train.patience=2", "train.min_delta=50"]
+    monkeypatch.setattr(stopping_record, "REALLY", tiny)
     chosen = overrides(source, tmp_path, "train.steps=4", "train.validate_every=1", "train.min_delta=50")
     assert main(["early-stopping", *chosen, "train.patience=2", "--pairs", "4"]) == 0
     values = read_result("early_stopping", results)["values"]
     assert values["validation"]["steps"] == [0, 1, 2, 3, 4]
+    assert set(values["validation"]["losses"]) == set(LEVELS)
+    really = values["really"]
+    assert (really["steps"], really["planned"], really["stop"]["stop_step"]) == (6, 8, 6)
     stop = values["stop"]
     assert (stop["best_step"], stop["stop_step"], stop["last_step"]) == (0, 2, 4)  # nothing gains 50 nats
     assert figure_bytes(draw_stopping(values), "png")

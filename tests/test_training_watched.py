@@ -19,9 +19,13 @@ from microloftr.errors import ConfigError, MicroLoFTRError
 from microloftr.model.weights import recipe_of
 from microloftr.results import read_result, write_result
 from microloftr.training import callbacks, module, run, stepper, sweep
+from microloftr.training import replay as replaying
+from microloftr.training.feed import batch_of
+from microloftr.training.machine import cpu_name
 from microloftr.training.packed import load_tensors
+from microloftr.training.record import curves
 from microloftr.training.replay import replay
-from microloftr.training.start import averaged_weights
+from microloftr.training.start import atlases_of, averaged_weights, starting_model
 from microloftr.training.stopping import stopping_point
 from microloftr.training.watch import Watch
 from tests.training_run import overrides, same_weights, write_source
@@ -155,13 +159,85 @@ def test_a_loss_that_is_no_number_stops_the_run_and_one_call_replays_its_batch(w
     command = shlex.split(re.search(r"python -m microloftr (replay \S+ --step \d+)", said)[1])
     assert main(command) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("step 3 (seed 0, pairs 6 to 7) in the weights of step 2: loss ")
+    assert shown.startswith("step 3 (seed 0, pairs 6 to 7) in the weights of step 3: loss ")
     assert "pair 6: " in shown and "pair 7: " in shown
     assert Image.open(folder / "step000003.png").width > 300
     again = replay(folder, 3)
     for name in ("images_0", "images_1", "homography"):
         assert torch.equal(getattr(again.batch, name), getattr(broken[0], name))
     assert again.pairs == [6, 7] and again.loss > 0 and len(again.losses) == 2
+
+
+@pytest.mark.parametrize("way", ["lightning", "core"])
+def test_a_failure_that_the_weights_are_to_blame_for_is_replayed_too(way, source, tmp_path, monkeypatch, capsys):
+    """The loss is no number once the scale has passed a value that it reaches after the last checkpoint."""
+    true, seen, limit = stepper.pair_loss, {}, []
+
+    def loss(model, batch, *rest):
+        result, scale = true(model, batch, *rest), float(model.coarse_matching.log_scale.detach())
+        if model.training and len(batch) == 2:
+            seen[int(batch.index[0]) // 2] = scale, float(result.loss.detach())
+        bad = bool(limit) and model.training and scale == limit[0]
+        return type(result)(result.loss * float("nan"), result.parts) if bad else result
+
+    for place in (module, stepper, replaying):
+        monkeypatch.setattr(place, "pair_loss", loss)
+    options = overrides(source, tmp_path, "train.steps=6", "train.lr=1e-2")
+    by_lightning([*options, "train.run=good"])
+    assert seen[4][0] != seen[5][0]
+    scale, loss_of_step = seen[5]
+    limit.append(scale)
+    folder = tmp_path / ("x" if way == "lightning" else "job")
+    status = main(["train", "--quiet", *options, "train.run=x"]) if way == "lightning" else by_core(
+        [*options, "train.run=x"], folder)  # fmt: skip
+    assert status == 2 and "the loss of step 5 is nan" in capsys.readouterr().err
+    again, quick = replay(folder, 5), replay(folder, 5, exact=False)
+    assert again.weights_step == 5 and again.loss != again.loss  # NaN, as the run's
+    assert quick.weights_step == 4 and quick.loss == quick.loss
+    assert main(["replay", str(folder), "--step", "5", "--quick"]) == 0
+    assert "in the weights of step 4: loss " in capsys.readouterr().out
+    limit.clear()
+    assert replay(folder, 5).loss == loss_of_step  # to the last bit what it was
+
+
+def test_gradients_are_clipped_and_their_norm_is_logged(source, tmp_path):
+    options = overrides(source, tmp_path, "train.clip=1e-3", "train.steps=20", "train.run=x")
+    config = load_config(options)
+    learning = stepper.Stepper(starting_model(config), config, torch.device("cpu"))
+    learning.backward(learning.forward(batch_of(config, atlases_of(config, "cpu")[0], 0)))
+
+    def norm():
+        return float(torch.cat([parameter.grad.flatten() for parameter in learning.parameters]).norm())
+
+    before = norm()
+    learning.descend()
+    assert before > 0.1 and float(learning.norm) == pytest.approx(before) and norm() == pytest.approx(1e-3, rel=1e-3)
+    path = by_lightning(options)
+    assert by_core(options, tmp_path / "job") == 0
+    ours, theirs = curves(path.parent)["gradient"], curves(tmp_path / "job")["gradient"]
+    assert ours[0] > 0.1 and theirs[0] > 0.1  # before the clip; one logs every tenth step, the other their mean
+
+
+def test_the_last_step_is_drawn_too(source, tmp_path):
+    path = by_lightning(overrides(source, tmp_path, "train.steps=3", "train.draw_every=2", "train.run=x"))
+    pictures = sorted(p.name for p in (path.parent / "dynamics").glob("step*"))
+    assert pictures == ["step000000.png", "step000002.png", "step000003.png"]
+
+
+def test_a_resume_with_other_threads_is_one_line(source, tmp_path, capsys):
+    threads = torch.get_num_threads()
+    try:
+        for steps, count in ((2, 1), (4, 2)):
+            torch.set_num_threads(count)
+            path = by_lightning(overrides(source, tmp_path, f"train.steps={steps}", "train.run=x"))
+            said = capsys.readouterr().err
+            assert bool(said) == (count == 2)
+        assert said.startswith("this run had 1 threads and goes on with 2: ") and said.count("\n") == 1
+        recipe = recipe_of(path)
+        assert recipe["threads"] == 2 and recipe["torch"] == torch.__version__ and recipe["cpu"]
+    finally:
+        torch.set_num_threads(threads)
+    assert cpu_name(tmp_path / "nowhere")
 
 
 def test_replay_says_what_it_cannot(source, tmp_path, capsys):

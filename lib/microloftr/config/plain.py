@@ -10,8 +10,13 @@ from microloftr.errors import ConfigError
 from microloftr.model.presets import ModelConfig, model_config
 from microloftr.training.step import LossWeights
 
+JUDGED = ("easy", "medium")  # hard and extreme turn by ±180°, which is the Matcher's search and not the network's
 MATCHERS = ("micro", "one_conv", "rootsift", "xfeat", "phase_correlation", "micro-random", "micro-zeros")
 
+NAMED = (  # what else get_matcher knows by a plain word; dotted names, paths and NAME-random it looks for by itself
+    "orb", "akaze", "ecc", "rootsift_ecc", "kornia_sift", "kornia_hessian", "kornia_registrator", "kornia_loftr",
+    "aliked_lightglue", "loftr",
+)  # fmt: skip
 LEAST = dict.fromkeys(("steps", "decay", "validate_every", "validation_pairs", "devices", "nodes"), 1) | dict.fromkeys(
     ("warmup", "patience", "draw_every"), 0
 )
@@ -49,6 +54,7 @@ class TrainConfig:
     compile: bool = False  # torch.compile, for a GPU; costs a minute or two at the start
     validate_every: int = 250
     validation_pairs: int = 32  # of each level
+    judged: list[str] = field(default_factory=lambda: [*JUDGED])  # levels whose mean loss decides what is best
     patience: int = 0  # validations without a gain after which the run stops, its best average shipped; 0: never
     min_delta: float = 0.0  # what counts as a gain
     max_loss: float = 100.0  # a larger loss, or none, stops the run; guessing costs ln N + ln M, below 20
@@ -92,7 +98,10 @@ def of_training(config: Config) -> dict[str, Any]:
 
 
 def config_of(values: dict[str, Any]) -> Config:
-    """The configuration from nested plain values, as JSON holds them. Raises ConfigError naming a wrong key."""
+    """The configuration from nested plain values, as JSON holds them; a key that is not there has its default.
+
+    So a run that began before a key was there goes on. Raises ConfigError naming a wrong key.
+    """
     loss = LossWeights(**_known(values.get("train", {}), "loss", LossWeights))
     config = Config(
         model=model_config(_known(values, "model", ModelConfig)),
@@ -126,6 +135,10 @@ def checked(config: Config) -> Config:
     for name, least in LEAST.items():
         if getattr(train, name) < least:
             raise ConfigError(f"train.{name} is {getattr(train, name)}; it must be at least {least}")
+    if not train.run.strip():
+        raise ConfigError("train.run is empty; it must be the name of the run's folder, as train.run=mine")
+    if not train.judged or set(train.judged) - set(LEVELS):
+        raise ConfigError(f"train.judged is {[*train.judged]}; it must name one or more of {', '.join(LEVELS)}")
     if data.batch < 1 or train.seed < 0:
         raise ConfigError(f"data.batch is {data.batch} and train.seed {train.seed}; at least 1 and 0 are needed")
     for name, low, high in (
@@ -139,6 +152,9 @@ def checked(config: Config) -> Config:
     ):
         if not low <= getattr(train, name) <= high:
             raise ConfigError(f"train.{name} is {getattr(train, name)}; it must be from {low} to {high}")
+    for name in ("coarse", "matchability", "heat", "offset"):
+        if not 0 <= getattr(train.loss, name) < math.inf:
+            raise ConfigError(f"train.loss.{name} is {getattr(train.loss, name)}; it must be 0 or more, and finite")
     if data.batch % (train.devices * train.nodes):
         raise ConfigError(
             f"data.batch {data.batch} does not split over train.devices {train.devices} × train.nodes {train.nodes}; "
@@ -148,6 +164,13 @@ def checked(config: Config) -> Config:
         raise ConfigError(
             f"train.steps {train.steps} is no multiple of train.validate_every {train.validate_every}; with "
             f"train.patience the last step must be validated, too"
+        )
+    if not config.eval.matchers:
+        raise ConfigError(f"eval.matchers is empty; name one or more, as eval.matchers=[{MATCHERS[0]},{MATCHERS[2]}]")
+    if unknown := [name for name in config.eval.matchers if not _nameable(name)]:
+        raise ConfigError(
+            f"eval.matchers has {unknown[0]!r}; choose among {', '.join((*MATCHERS, *NAMED))}, or give a file of "
+            f"weights or the dotted name of a class"
         )
     if unknown := sorted(set(config.eval.levels) - set(LEVELS)):
         raise ConfigError(f"eval.levels has {unknown[0]!r}; choose among {', '.join(LEVELS)}")
@@ -160,3 +183,8 @@ def checked(config: Config) -> Config:
     if not 0 <= train.loss.jitter <= 1 or train.loss.refined_per_pair < 1:
         raise ConfigError("train.loss.jitter must be from 0 to 1, and train.loss.refined_per_pair at least 1")
     return config
+
+
+def _nameable(matcher: str) -> bool:
+    """Whether a name is a plain word that is known, or one that leads somewhere else: a path, a dotted name, …"""
+    return matcher in (*MATCHERS, *NAMED) or any(mark in matcher for mark in "./:-")

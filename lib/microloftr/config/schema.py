@@ -22,7 +22,7 @@ KINDS = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig, "eval":
 
 
 def load_config(overrides: Sequence[str] | str = ()) -> Config:
-    """The configuration with overrides such as ["train.steps=100", "model=one_conv"], or the same as one text.
+    """The configuration with overrides such as ["train.steps=4000", "model=one_conv"], or the same as one text.
 
     A folder of one's own together with weights to start from is fine-tuning: the preset train=finetune is then taken
     unless another is named.
@@ -38,7 +38,13 @@ def load_config(overrides: Sequence[str] | str = ()) -> Config:
                 f"written as {override.get_key_element()}=[…]"
             )
     lines = [override.input_line for override in parsed]
-    return checked(_composed([*_preset(lines), *lines], parsed))
+    config = checked(_composed([*_preset(lines), *lines], parsed))
+    if config.train.warmup > config.train.steps:  # a run of before, read from its folder, may have done so
+        raise ConfigError(
+            f"train.warmup is {config.train.warmup} and train.steps {config.train.steps}: it would end before it has "
+            f"reached its rate; give train.warmup={config.train.steps // 10} or so"
+        )
+    return config
 
 
 def several(overrides: Sequence[str] | str) -> list[list[str]]:

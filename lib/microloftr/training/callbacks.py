@@ -32,13 +32,12 @@ def callbacks_for(config: Config, folder: Path, progress: bool) -> list[Callback
     """All that a run has, in Lightning's order: what judges comes before what saves."""
     train = config.train
     average = WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(train.average))  # rounds as the core's, see `averaged`
-    found: list[Callback] = [average, LearningRateMonitor()]
+    drawing = [Drawing(folder / "dynamics", train.draw_every)] if train.draw_every else []
+    found: list[Callback] = [*drawing, average, LearningRateMonitor()]  # the average replaces the weights at the end
     if progress and shown():
         found.append(Bar())
     if train.patience:
         found.append(EarlyStopping(METRIC, train.min_delta, train.patience, mode="min", verbose=False))
-    if train.draw_every:
-        found.append(Drawing(folder / "dynamics", train.draw_every))
     saved = ModelCheckpoint(
         folder,
         filename=Path(BEST).stem,
@@ -115,7 +114,8 @@ class Drawing(Callback):
             self._look(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Strip and animation of the whole run, also of what was seen before it was resumed."""
+        """The last step, and strip and animation of the whole run, also of what was seen before it was resumed."""
+        self._look(trainer, pl_module)
         if trainer.is_global_zero:
             frames = [self._frame(values) for values in self._seen]
             save_strip(frames, self.folder / "strip.png")

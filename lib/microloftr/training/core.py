@@ -24,6 +24,7 @@ from microloftr.files import write_json
 from microloftr.model.loftr import LoFTR
 from microloftr.model.presets import as_dict
 from microloftr.training.feed import Feed
+from microloftr.training.machine import machine, warn_of_threads
 from microloftr.training.packed import load_tensors, read_config, read_job, save_tensors, sweep_halves
 from microloftr.training.speed import describe, measure, show
 from microloftr.training.stepper import Stepper
@@ -47,7 +48,9 @@ def run(
     stepper = Stepper(model, config, device, watch)
     sweep_halves(folder)
     if checkpoint.is_file():
-        stepper.load(load_tensors(checkpoint))
+        state = load_tensors(checkpoint)
+        warn_of_threads(state)
+        stepper.load(state)
     stopped, before = _listen()
     feed, parts = Feed(atlases[0], config, stepper.step, stepper.step if _spent(stepper) else train.steps), []
     saved = logged = time.monotonic()
@@ -57,7 +60,7 @@ def run(
             result = stepper.forward(batch)
             stepper.backward(result)
             stepper.descend()
-            parts.append(result.parts)
+            parts.append(result.parts | {"gradient": stepper.norm.detach()})
             step, now = stepper.step, time.monotonic()
             if step % LOG_EVERY == 0 or step == train.steps:
                 watch.check()
@@ -83,7 +86,8 @@ def run(
         batches.close()
         for number, handler in before.items():
             signal.signal(number, handler)
-    recipe = {**recipe, "steps": stepper.step, "pairs": stepper.step * config.data.batch, "device": describe(device)}
+    made = {"steps": stepper.step, "pairs": stepper.step * config.data.batch}
+    recipe = {**recipe, **made, "device": describe(device), **machine()}
     if train.patience:
         best = load_tensors(folder / "best.pt")
         stepper.average.load_state_dict(best["average"])

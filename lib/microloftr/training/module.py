@@ -15,6 +15,7 @@ from microloftr.data.levels import LEVELS
 from microloftr.model.loftr import LoFTR
 from microloftr.training.descent import clip, laid_out, make_optimizer, rate, set_rate, step_generator
 from microloftr.training.feed import batch_of
+from microloftr.training.machine import warn_of_threads
 from microloftr.training.step import pair_loss
 from microloftr.training.validation import mean_loss, validate_level
 from microloftr.training.watch import Watch
@@ -39,7 +40,7 @@ class Training(lightning.LightningModule):
         super().__init__()
         self.model, self.config = laid_out(model), config
         self._atlases = (atlas, validation_atlas)  # in a tuple, for they are no modules and no state
-        self._watch, self._judged = watch or Watch(config, "RUN"), []
+        self._watch, self._judged = watch or Watch(config, "RUN"), {}
 
     @property
     def held_out(self) -> Atlas:
@@ -70,24 +71,34 @@ class Training(lightning.LightningModule):
         return result.loss
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
-        """The shared clip, whose norm is watched."""
+        """The shared clip, whose norm is watched and logged."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        self._watch.see(self.global_step, "gradient", clip(parameters, self.config.train.clip))
+        norm = clip(parameters, self.config.train.clip)
+        self._watch.see(self.global_step, "gradient", norm)
+        self.log("gradient", norm, batch_size=self.config.data.batch)
 
     def on_validation_start(self) -> None:
         """Checkpoints follow a validation: broken weights must not become one."""
         self._watch.check()
-        self._judged = []
+        self._judged = {}
 
     def validation_step(self, level: str) -> None:
         """Losses of fixed made pairs of one level, from the validation micrographs, at the training crop."""
         means = validate_level(self.model, self._atlases[1], self.config, level)
         self.log_dict({f"{level}/{name}": value for name, value in means.items()}, batch_size=1)
-        self._judged.append(float(means["loss"]))
+        self._judged[level] = float(means["loss"])
 
     def on_validation_epoch_end(self) -> None:
         """What stopping and the best checkpoint go by."""
-        self.log("validation_loss", mean_loss(self._judged))
+        self.log("validation_loss", mean_loss([self._judged[level] for level in self.config.train.judged]))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """How many threads the run has, for who goes on with it."""
+        checkpoint["threads"] = torch.get_num_threads()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """One line where they were others."""
+        warn_of_threads(checkpoint)
 
     def on_train_end(self) -> None:
         """The last steps of a GPU's run may not have been looked at."""

@@ -3,21 +3,23 @@
 import argparse
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
-from microloftr.config.plain import of_training
+from microloftr.config.plain import JUDGED, TrainConfig, of_training
 from microloftr.data.levels import LEVELS
 from microloftr.errors import ParameterError
 from microloftr.model.weights import recipe_of
 from microloftr.results import write_result
+from microloftr.training.descent import rate
 from microloftr.training.packed import read_config
 from microloftr.training.stopping import stopping_point
 
-PARTS = ("loss", "coarse", "matchability", "heat", "offset", "accuracy")
+PARTS = ("loss", "coarse", "matchability", "heat", "offset", "accuracy", "gradient")
 
 
 def curves(folder: Path, every: int = 50) -> dict[str, Any]:
@@ -34,7 +36,8 @@ def curves(folder: Path, every: int = 50) -> dict[str, Any]:
     blocks: dict[int, list[dict[str, float]]] = {}
     for step, values in trained:
         blocks.setdefault(step // every, []).append(values)
-    result: dict[str, Any] = {"steps": [(block + 1) * every for block in blocks]}
+    last = trained[-1][0] + 1 if trained else 0  # the last block may be a shorter one
+    result: dict[str, Any] = {"steps": [min((block + 1) * every, last) for block in blocks]}
     for name in (*PARTS, "pairs_per_s"):
         if all(name in values for values in (block[0] for block in blocks.values())):
             result[name] = [round(sum(v[name] for v in block) / len(block), 4) for block in blocks.values()]
@@ -53,18 +56,30 @@ def curves(folder: Path, every: int = 50) -> dict[str, Any]:
     return result
 
 
-def stop_of(values: dict[str, Any], patience: int, min_delta: float = 0.0) -> dict[str, Any] | None:
+def stop_of(
+    values: dict[str, Any], patience: int, min_delta: float = 0.0, judged: Sequence[str] = JUDGED
+) -> dict[str, Any] | None:
     """Where the rule would have stopped a run, by its curves; None where it made no validation.
 
-    {"steps", "losses" (the mean of the levels, what training is judged by), "patience", "min_delta", "best_step",
-    "best", "stop_step" (None where it does not stop), "last_step", "last"}.
+    {"judged" (in words), "steps", "losses" (the mean of these levels), "patience", "min_delta", "best_step", "best",
+    "stop_step" (None where it does not stop), "last_step", "last"}.
     """
-    levels = [run for run in values["validation"].values() if run["steps"]]
+    levels = [run for level, run in values["validation"].items() if run["steps"] and level in judged]
     if not levels:
         return None
     steps = levels[0]["steps"]
     losses = [round(sum(at) / len(at), 4) for at in zip(*(run["loss"] for run in levels), strict=True)]
-    return {"steps": steps, "losses": losses, **stopped(steps, losses, patience, min_delta)}
+    named = " and ".join(level for level in values["validation"] if level in judged)
+    return {"judged": named, "steps": steps, "losses": losses, **stopped(steps, losses, patience, min_delta)}
+
+
+def rates_of(values: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Learning rates of a record's run, as its configuration sets them: {"backbone": (steps, rates), "the rest": …}."""
+    train = values["config"]["train"]
+    schedule = TrainConfig(**{key: train[key] for key in ("steps", "warmup", "decay")})
+    steps = np.unique(np.linspace(0, train["steps"] - 1, 400).astype(int))
+    shares = np.array([rate(int(step), schedule) for step in steps])
+    return {"the rest": (steps, train["lr"] * shares), "backbone": (steps, train["backbone_lr"] * shares)}
 
 
 def stopped(steps: list[int], losses: list[float], patience: int, min_delta: float) -> dict[str, Any]:

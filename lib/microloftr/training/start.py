@@ -15,6 +15,7 @@ from microloftr.errors import WeightsError
 from microloftr.model.loftr import LoFTR
 from microloftr.model.weights import initial_model, recipe_of, shipped
 from microloftr.results import commit
+from microloftr.training.machine import machine
 from microloftr.training.own import own_micrographs
 from microloftr.training.packed import load_tensors
 
@@ -57,7 +58,8 @@ def averaged_weights(state: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def recipe_for(config: Config, overrides: Sequence[str], device: str) -> dict[str, Any]:
-    """How the weights will have been made: command, seed, start and what that descends from, commit of the code."""
+    """How the weights will have been made: command, seed, start and what that descends from, commit of the code, and
+    the torch, threads and processor that round its sums."""
     init = config.train.init
     recipe: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "microloftr", "train", *overrides]),
@@ -65,6 +67,7 @@ def recipe_for(config: Config, overrides: Sequence[str], device: str) -> dict[st
         "init": init if init in ("none", "xfeat") else Path(init).stem,
         "commit": commit(),  # of the code that trains, not of what is there when it is done
         "device": device,
+        **machine(),
     }
     if init.endswith(CHECKPOINTS):
         state = load_tensors(Path(init))

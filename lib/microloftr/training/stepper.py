@@ -24,6 +24,7 @@ class Stepper:
         self.model, self.config, self.device, self.step = laid_out(model.to(device)).train(), config, device, 0
         self.watch = watch
         self.judged: list[float] = []  # validation losses so far
+        self.norm = torch.zeros((), device=device)  # of the last gradient, before it was clipped
         self.average = averaged(self.model, config.train)
         self.optimizer = make_optimizer(self.model, config.train)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -49,9 +50,9 @@ class Stepper:
 
     def descend(self) -> None:
         """Clip the gradients, move the weights, take them into the average; the next step begins."""
-        norm = clip(self.parameters, self.config.train.clip)
+        self.norm = clip(self.parameters, self.config.train.clip)
         if self.watch is not None:
-            self.watch.see(self.step, "gradient", norm)
+            self.watch.see(self.step, "gradient", self.norm)
         set_rate(self.optimizer, self.step, self.config.train)
         self.optimizer.step()
         self.average.update_parameters(self.model)
@@ -65,6 +66,7 @@ class Stepper:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "judged": self.judged,
+            "threads": torch.get_num_threads(),
         }
 
     def load(self, state: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def sweep(overrides: Sequence[str]) -> dict[str, Any]:
         varied = {key: values[key] for key in keys}
         run = f"{config.train.run}/{_folder(varied)}"
         path = train(load_config([*lines, f"train.run='{run}'"]), progress=False, overrides=lines)
-        rows.append({"values": varied, **_came_of(path)})
+        rows.append({"values": varied, **_came_of(path, config.train.judged)})
         print(f"{' '.join(f'{key}={value}' for key, value in varied.items())}: loss {rows[-1]['loss']}", flush=True)
     return {"keys": keys, "rows": rows}
 
@@ -59,9 +59,9 @@ def sweep_table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _came_of(weights: Path) -> dict[str, Any]:
+def _came_of(weights: Path, judged: Sequence[str]) -> dict[str, Any]:
     levels = {level: run for level, run in curves(weights.parent)["validation"].items() if run["steps"]}
-    losses = [run["loss"][-1] for run in levels.values()]
+    losses = [levels[level]["loss"][-1] for level in judged]
     recipe = recipe_of(weights)
     return {
         "loss": round(sum(losses) / len(losses), 4),

@@ -1,4 +1,9 @@
-"""Losses of fixed made pairs of the four levels: what training is judged by while it runs."""
+"""Losses of fixed made pairs of the four levels: what is seen of a run while it goes, and what it is judged by.
+
+All levels are looked at; `train.judged` names those whose mean decides when to stop and which weights are best. Hard
+and extreme turn the crops by up to ±180°, which is the Matcher's search and not asked of the network: most of the nats
+of all four are theirs, and they rise as soon as the network is sure of anything.
+"""
 
 from collections.abc import Sequence
 
@@ -31,7 +36,7 @@ def validate_level(model: LoFTR, atlas: Atlas, config: Config, level: str) -> di
 
 
 def validate(model: LoFTR, atlas: Atlas, config: Config) -> dict[str, float]:
-    """{level/part: value} of all levels, and `validation_loss`, the mean of their losses."""
+    """{level/part: value} of all levels, and `validation_loss`, the mean of the losses of those in `train.judged`."""
     was_training = model.training
     model.eval()
     values = {
@@ -40,7 +45,7 @@ def validate(model: LoFTR, atlas: Atlas, config: Config) -> dict[str, float]:
         for name, value in validate_level(model, atlas, config, level).items()
     }
     model.train(was_training)
-    return values | {"validation_loss": mean_loss([values[f"{level}/loss"] for level in LEVELS])}
+    return values | {"validation_loss": mean_loss([values[f"{level}/loss"] for level in config.train.judged])}
 
 
 def mean_loss(losses: Sequence[float]) -> float:

@@ -34,8 +34,11 @@ def micrograph_of(atlas: Atlas, number: int) -> np.ndarray:
 
 def draw_placing(atlas: Atlas, placed: Sequence[tuple[Geometry, int]], titles: Sequence[str], size: int) -> Figure:
     """Both crops of some pairs in their micrographs, and the regions in which the second crop's centre may lie."""
-    figure, axes = new_figure(1, len(placed), height=4.6)
-    for axis, (geometry, number), title in zip(axes[0], placed, titles, strict=True):
+    columns = 2  # larger than three in a row: the last panel's neighbour holds the legend
+    figure, axes = new_figure(-(-len(placed) // columns), columns, height=4.6 * -(-len(placed) // columns))
+    for axis in axes.flat[len(placed) :]:
+        axis.set_axis_off()
+    for axis, (geometry, number), title in zip(axes.flat[: len(placed)], placed, titles, strict=True):
         place_in(axis, atlas, geometry, number, size, title)
     handles = [
         Patch(facecolor="none", edgecolor=CROP_0, linewidth=2.5, label="image_0"),
@@ -44,7 +47,9 @@ def draw_placing(atlas: Atlas, placed: Sequence[tuple[Geometry, int]], titles: S
         Patch(facecolor="none", edgecolor="white", linestyle="--", label="if it were alone"),
         Patch(facecolor="none", edgecolor=LINE, hatch="//", label="image_0 anywhere, the warp decides"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=FONT - 2, facecolor="#bbbbbb")
+    beside = len(placed) % columns
+    where = {"loc": "center", "bbox_to_anchor": (0.77, 0.25)} if beside else {"loc": "outside lower center", "ncols": 3}
+    figure.legend(handles=handles, fontsize=FONT - 1, facecolor="#bbbbbb", **where)
     return figure
 
 

@@ -26,13 +26,19 @@ STAGES = {  # of a step, in the order that they come in
 }
 
 
-def draw_run(values: dict[str, Any], stop: dict[str, Any] | None = None) -> Figure:
+def draw_run(
+    values: dict[str, Any],
+    stop: dict[str, Any] | None = None,
+    rates: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> Figure:
     """A record's curves: parts of the training loss, share of true cells found, validation loss by level.
 
     values as `microloftr.training.record.curves` gives them; `stop` as `record.stop_of` does, None where the run made
-    no validation.
+    no validation; `rates` as `record.rates_of`. Below: the learning rate, and where the run noted them pairs per second
+    and the norm of the gradient.
     """
-    figure, axes = new_figure(1, 3, height=4.6)
+    figure, grid = new_figure(2, 3, height=5.4, height_ratios=(5, 1))
+    axes, below = grid[:1], grid[1]
     steps = np.asarray(values["steps"])
     for part, (colour, label) in PARTS.items():
         if part in values:
@@ -48,33 +54,51 @@ def draw_run(values: dict[str, Any], stop: dict[str, Any] | None = None) -> Figu
             axes[0, 1].plot(run["steps"], run["accuracy"], label=level, **style)
             axes[0, 2].plot(run["steps"], run["loss"], **style)
     if stop is not None:
-        axes[0, 2].plot(stop["steps"], stop["losses"], color="black", linewidth=3, label="mean of the levels")
+        axes[0, 2].plot(stop["steps"], stop["losses"], color="black", linewidth=3, label=f"mean of {stop['judged']}")
         _mark_stop(axes[0, 2], stop)
     for axis in axes.flat:
         axis.set_ylim(0, None)
         _plain(axis)
     axes[0, 0].set_ylim(0, 1.35 * axes[0, 0].get_ylim()[1])  # room for the legend
     axes[0, 0].legend(fontsize=FONT - 2, ncols=2, columnspacing=0.8, handlelength=1.2, loc="upper center")
+    below[0].set_visible(bool(rates))
+    for (told, (at, values_there)), style in zip((rates or {}).items(), ("-", "--"), strict=False):
+        below[0].plot(at, 1e3 * values_there, style, color="black", label=told)
+    if rates:
+        below[0].set_title("learning rate, ‰", fontsize=FONT - 2)
+        below[0].set_ylim(0, None)
+        _plain(below[0])
+        below[0].legend(fontsize=FONT - 4, frameon=False, loc="lower center", ncols=2)
+    for axis, name, title in ((below[1], "pairs_per_s", "pairs per second"), (below[2], "gradient", "gradient, norm")):
+        axis.set_visible(name in values)
+        if name in values:
+            axis.plot(steps, values[name], color=GREY, linewidth=2)
+            axis.set_title(title, fontsize=FONT - 2)
+            axis.set_ylim(0, None)
+            _plain(axis)
     _legend(figure, axes[0, 1:])
     return figure
 
 
 def draw_stopping(values: dict[str, Any]) -> Figure:
-    """results/early_stopping.json: the losses of a run that goes on past the turn, and the accuracy by level."""
-    figure, axes = new_figure(1, 2, height=4.4)
+    """results/early_stopping.json: the losses of a run that goes on past the turn, by level, and one that stopped."""
+    figure, axes = new_figure(1, 3, height=4.6)
     validation, training, stop = values["validation"], values["training"], values["stop"]
     axes[0, 0].plot(training["steps"], training["loss"], color=GREY, linewidth=3, label="training")
-    axes[0, 0].plot(validation["steps"], validation["loss"], "o-", color="black", markersize=5, label="validation")
-    axes[0, 0].set_title("loss", fontsize=FONT)
-    axes[0, 1].plot(training["steps"], training["accuracy"], color=GREY, linewidth=3)
+    axes[0, 0].plot(validation["steps"], validation["loss"], "o-", color="black", markersize=4, label="judged")
+    axes[0, 0].set_title("by heart: loss", fontsize=FONT)
     for level, colour in LEVEL_COLOURS.items():
-        axes[0, 1].plot(validation["steps"], validation[level], "o-", color=colour, markersize=5, label=level)
-    axes[0, 1].set_title("share of true cells found", fontsize=FONT)
-    for axis in axes.flat:
-        axis.set_ylim(0, None)
-        _mark_stop(axis, stop)
+        axes[0, 1].plot(validation["steps"], validation["losses"][level], "o-", color=colour, markersize=4, label=level)
+    axes[0, 1].set_title("by heart: each level", fontsize=FONT)
+    really = values["really"]["stop"]
+    axes[0, 2].plot(really["steps"], really["losses"], "o-", color="black", markersize=4)
+    axes[0, 2].set_title("really stopped", fontsize=FONT)
+    axes[0, 2].axvspan(values["really"]["steps"], values["really"]["planned"], color=LINE, alpha=0.18, linewidth=0)
+    axes[0, 2].set_xlim(0, values["really"]["planned"])
+    for axis, told in zip(axes.flat, (stop, stop, really | {"stop_step": None}), strict=True):
+        axis.set_ylim(0 if told is stop else None, None)
+        _mark_stop(axis, told)
         _plain(axis)
-    axes[0, 1].set_ylim(0, 1)
     _legend(figure, axes.flat)
     return figure
 

@@ -65,13 +65,9 @@ def as_seen(model: LoFTR, batch: PairBatch, truth: Truth | None = None) -> AsSee
             module.training = training
     inputs_0, inputs_1 = kept[0].chunk(2) if len(kept) == 1 else kept
     height, width = (grid_size(side, COARSE_STRIDE) for side in batch.images_0.shape[-2:])
-    points_0 = grid_points(height, width, COARSE_STRIDE).expand(len(batch), -1, -1)
+    points_0 = grid_points(height, width, COARSE_STRIDE, batch.images_0.device).expand(len(batch), -1, -1)
     return AsSeen(
-        inputs_0.numpy(),
-        inputs_1.numpy(),
-        truth.cells_1.numpy(),
-        points_0[0].numpy(),
-        truth.points_1.numpy(),
+        *(values.cpu().numpy() for values in (inputs_0, inputs_1, truth.cells_1, points_0[0], truth.points_1)),
         _agreement(inputs_0[:, :1], inputs_1[:, :1], points_0, truth),
     )
 

@@ -50,7 +50,7 @@ def dependencies(model: LoFTR, batch: PairBatch) -> Dependencies:
         for k in range(len(batch)):
             gradients = torch.autograd.grad(loss_of_pair(seen, k), images, retain_graph=True, allow_unused=True)
             for side, gradient in enumerate(gradients):
-                norms[side, k] = 0.0 if gradient is None else gradient.flatten(1).norm(dim=1).numpy()
+                norms[side, k] = 0.0 if gradient is None else gradient.flatten(1).norm(dim=1).cpu().numpy()
     with torch.no_grad():  # a batch normalisation in train mode has moved its statistics
         for name, value in model.named_buffers():
             value.copy_(buffers[name])

@@ -1,14 +1,16 @@
 """`python -m microloftr recipe`: what each rule of the training recipe is worth here, as results/recipe.json.
 
 Short trainings of `one_conv` that differ in one thing, the same batches for all; `micro` and `one_conv` on one batch
-until every prediction is right; the initial loss of every preset. About four minutes of one core.
+until every prediction is right; the initial loss of every preset; and of `micro` what `recipe_micro.py` measures. About
+ten minutes of one core. `made` says of every part by which commit, and on which day.
 """
 
 import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,8 @@ from microloftr.data.pairs import PairBatch, make_pairs
 from microloftr.errors import MicroLoFTRError, ParameterError
 from microloftr.model.presets import PRESETS
 from microloftr.model.weights import random_model
-from microloftr.results import read_result, write_result
-from microloftr.training.diagnostics.brief import Curve, fresh, shuffled, train_briefly, zeros
+from microloftr.results import commit, read_result, write_result
+from microloftr.training.diagnostics.brief import fresh, shuffled, train_briefly, zeros
 from microloftr.training.diagnostics.initial_loss import (
     CoarseLoss,
     best_bias,
@@ -31,11 +33,11 @@ from microloftr.training.diagnostics.initial_loss import (
     initial_loss,
 )
 from microloftr.training.diagnostics.overfit import FINE_GOAL, overfit
+from microloftr.training.diagnostics.recipe_micro import blind, curve_of, kept, large, moving
 from microloftr.training.losses import coarse_loss
 
 LEVEL, CROP, BATCH, HELD, EVERY = "medium", 128, 4, 8, 20
 SIZES = {"micro": (96, 192, 320), "one_conv": (96, 192, 320), "loftr": (96, 128)}
-PARTS = ("overfit", "starts")
 OVERFIT = {"micro": (500, 1.5e-3), "one_conv": (150, 3e-3)}  # most steps, learning rate
 
 
@@ -77,7 +79,7 @@ def compare(steps: int, seed: int, names: Sequence[str], tell: Callable[[str], N
         model = fresh(PRESETS["one_conv"], seed, variant.scale, variant.bias)
         judged = variant.change(held)
         curve = train_briefly(model, batches, judged, train, EVERY, variant.loss, variant.change)
-        curves[name] = _rounded({**asdict(curve), "total": curve.total})
+        curves[name] = _rounded(kept(curve))
         tell(f"{name}: {curve.total[0]:.2f} → {curve.total[-1]:.2f} nats")
     return curves
 
@@ -98,8 +100,7 @@ def saved(curves: dict[str, Any]) -> dict[str, float | None]:
     """The step at which the heeded curve is down to where each other one ends; None where it never is."""
     if "heeded" not in curves:
         return {}
-    names = [field.name for field in fields(Curve)]
-    heeded = Curve(**{name: curves["heeded"][name] for name in names})
+    heeded = curve_of(curves["heeded"])
     return {name: _rounded(heeded.steps_to(curve["total"][-1])) for name, curve in curves.items() if name != "heeded"}
 
 
@@ -135,10 +136,17 @@ def by_heart(seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
 
 def main(argv: list[str]) -> int:
     """Command line."""
+    parts = {
+        "overfit": lambda: by_heart(arguments.seed, _tell),
+        "starts": lambda: starts(arguments.seed, _tell),
+        "large": lambda: _rounded(large(split_atlas, arguments.seed, _tell)),
+        "blind": lambda: _rounded(blind(split_atlas, arguments.seed, _tell)),
+        "moving": lambda: moving(split_atlas, arguments.seed, _tell),
+    }
     parser = argparse.ArgumentParser(prog="python -m microloftr recipe", description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=200, help="steps of each short training")
     parser.add_argument("--seed", type=int, default=0)
-    names = (*PARTS, *variants(2))
+    names = (*parts, *variants(2))
     parser.add_argument("--only", default=",".join(names), help=f"these alone, the rest stays: {', '.join(names)}")
     arguments = parser.parse_args(argv)
     chosen = arguments.only.split(",")
@@ -147,19 +155,18 @@ def main(argv: list[str]) -> int:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the same sums on every machine
     try:
-        found: dict[str, Any] = {}
-        if "overfit" in chosen:
-            found["overfit"] = by_heart(arguments.seed, _tell)
-        if "starts" in chosen:
-            found["starts"] = starts(arguments.seed, _tell)
-        trained = [name for name in chosen if name not in PARTS]
+        found = {name: part() for name, part in parts.items() if name in chosen}
+        trained = [name for name in chosen if name not in parts]
         curves = compare(arguments.steps, arguments.seed, trained, _tell) if trained else {}
     finally:
         torch.set_num_threads(threads)
     setting = {"level": LEVEL, "crop": CROP, "batch": BATCH, "held": HELD, "steps": arguments.steps}
-    kept = _kept(setting, arguments.seed) if len(chosen) < len(names) else {}
-    curves = kept.get("curves", {}) | curves
-    values = {**kept, **found, "setting": setting, "derived": derived(CROP), "curves": curves, "saved": saved(curves)}
+    before = _before(setting, arguments.seed) if len(chosen) < len(names) else {}
+    curves = before.get("curves", {}) | curves
+    stamp = {"commit": commit(), "date": datetime.now(UTC).date().isoformat()}
+    made = before.get("made", {}) | dict.fromkeys(chosen, stamp)
+    values = {**before, **found, "setting": setting, "derived": derived(CROP), "curves": curves}
+    values |= {"saved": saved(curves), "made": {name: made[name] for name in names if name in made}}
     told = ["--steps", str(arguments.steps), "--seed", str(arguments.seed)]  # all parts were made so, whatever --only
     command = shlex.join(["python", "-m", "microloftr", "recipe", *told])
     path = write_result("recipe", values, command=command, seed=arguments.seed, split="train, judged on validation")
@@ -167,13 +174,18 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _kept(setting: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The values of the record that is there, where it was made with the same setting."""
+def _before(setting: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The values of the record that is there, where it was made with the same setting; every part with its `made`."""
     try:
         record = read_result("recipe")
     except MicroLoFTRError:
         return {}
-    return record["values"] if record["seed"] == seed and record["values"]["setting"] == setting else {}
+    values = record["values"]
+    if record["seed"] != seed or values["setting"] != setting:
+        return {}
+    whole = {"commit": record["commit"], "date": record["date"]}  # of a record from before parts had their own
+    there = [*values["curves"], *(name for name in ("overfit", "starts") if name in values)]
+    return values | {"made": dict.fromkeys(there, whole) | values.get("made", {})}
 
 
 def _tell(text: str) -> None:
