@@ -82,7 +82,7 @@ def test_options_are_checked():
 def looked_at(monkeypatch):
     """The magnifications that are looked for with a known one, where the one given is right and no other."""
 
-    def run(right: float | None, known: float | None = None) -> list[float]:
+    def run(right: float | None, known: float | None = None, large_1=BLANK) -> list[float]:
         seen = []
 
         def votes(_0, _1, side, points, turns, magnified):
@@ -91,7 +91,7 @@ def looked_at(monkeypatch):
 
         monkeypatch.setattr(proposals, "hypotheses", votes)
         monkeypatch.setattr(proposals, "guided_matches", lambda *_, **__: guided(0.5, np.eye(3)))
-        proposals.proposed(BLANK, BLANK, MatcherOptions(), lambda a, b: None, known)
+        proposals.proposed(BLANK, large_1, MatcherOptions(), lambda a, b: None, known)
         return list(dict.fromkeys(seen))
 
     return run
@@ -109,3 +109,8 @@ def test_a_known_magnification_is_looked_for_first_and_a_wrong_one_is_no_end(loo
     assert looked_at(1.0, known=2.1) == [2.1, 1.0]
     assert looked_at(1.0, known=1.1) == [1.0]
     assert looked_at(None, known=50.0) == [proposals.MOST_MAGNIFIED, 1.0, 2.0, 0.5]
+
+
+def test_images_of_unequal_size_may_have_pixels_of_equal_size(looked_at):
+    assert looked_at(None, large_1=BLANK[:100, :100]) == [1.0, 3.2, 2.0, 0.5]
+    assert looked_at(None, large_1=BLANK[:300, :300]) == [1.0, 2.0, 0.5]

@@ -196,7 +196,6 @@ def test_nobody_knows_how_busy_a_gpu_is_without_nvidia_smi(tmp_path, monkeypatch
 
 
 @pytest.mark.long
-@pytest.mark.xfail(raises=AssertionError, reason="F.pad(replicate) of model/pyramid.py, channels last: backward breaks")
 def test_a_compiled_step_is_the_same_step(source, tmp_path):
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler

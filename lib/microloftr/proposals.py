@@ -19,7 +19,7 @@ ENOUGH = 0.2  # support in the noisy look, where every form is tried, that ends 
 SUPPORTED = 0.06  # least support of a transform in the noisy look; unrelated images stay below 0.04
 CLEAR = 2.5  # times as many agreeing matches as in any other turn speak for a transform
 WEAK = 0.02  # least support of a transform that such a vote speaks for
-MAGNIFIED = (1.0, 2.0, 0.5)  # of image_1, looked for in turn while nothing is found: the network bears 0.6 to 1.6
+MAGNIFIED = (1.0, 2.0, 0.5)  # of image_1, beside its long side; the network bears 0.6 to 1.6
 MOST_MAGNIFIED = 4.0
 SAME = 1.3  # magnifications that differ by less are one and the same to the network
 
@@ -56,7 +56,7 @@ def proposed(
     most, votes, clear_most = None, 0, False
     view, best, best_view = View.of(large_0, large_1, options.search_side), None, None
     side = 0
-    for look in _rounds(options, known):
+    for look in _rounds(large_0, large_1, options, known):
         if look.further and (best is not None or clear_most):
             break
         if side and not look.further and not _shows_more(large_0, large_1, look.side, side):
@@ -83,17 +83,30 @@ def proposed(
     return Proposal(best, best_view or view, most, clear_most)
 
 
-def _rounds(options: MatcherOptions, known: float | None) -> list[_Round]:
-    """What is looked at, in order; `known` as in `proposed`."""
-    most = min(max(known or 1.0, 1 / MOST_MAGNIFIED), MOST_MAGNIFIED)
-    usual = 1.0 if _same(most, 1.0) else most
+def _rounds(large_0: NDArray, large_1: NDArray, options: MatcherOptions, known: float | None) -> list[_Round]:
+    """What is looked at, in order; `known` as in `proposed`.
+
+    Further rounds: where the images differ in size, pixels that are equally large; then MAGNIFIED.
+    """
+    usual = _bearable(known or 1.0)
     rounds = [
         _Round(options.quick_side, TURNS, 1, usual),
         _Round(options.search_side, TURNS, 3, usual),
         _Round(options.narrow_side, TURNS[:1], 1, usual),
     ]
-    others = [other for other in MAGNIFIED if not _same(other, usual)]
-    return rounds + [_Round(options.search_side, TURNS, 1, other, further=True) for other in others]
+    seen = [usual]
+    for other in (_bearable(max(large_0.shape) / max(large_1.shape)), *MAGNIFIED):
+        if not any(_same(other, one) for one in seen):
+            side = options.search_side if other in MAGNIFIED else options.narrow_side
+            rounds.append(_Round(side, TURNS, 1, other, further=True))
+            seen.append(other)
+    return rounds
+
+
+def _bearable(magnified: float) -> float:
+    """The magnification as far as thumbnails still show something; 1 where it is hardly another."""
+    bounded = min(max(magnified, 1 / MOST_MAGNIFIED), MOST_MAGNIFIED)
+    return 1.0 if _same(bounded, 1.0) else bounded
 
 
 def _same(one: float, other: float) -> bool:

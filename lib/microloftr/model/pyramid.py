@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,8 +26,10 @@ def upsample(images: Tensor, height: int, width: int) -> Tensor:
         images, (2 * images.shape[-2] - 1, 2 * images.shape[-1] - 1), mode="bilinear", align_corners=True
     )
     missing_y, missing_x = max(height - exact.shape[-2], 0), max(width - exact.shape[-1], 0)
-    if missing_y or missing_x:
-        exact = F.pad(exact, (0, missing_x, 0, missing_y), mode="replicate")
+    for dim, missing in ((-2, missing_y), (-1, missing_x)):  # F.pad's backward pass breaks torch.compile here
+        if missing:
+            last = exact.narrow(dim, exact.shape[dim] - 1, 1)
+            exact = torch.cat([exact, *[last] * missing], dim)
     return exact[..., :height, :width]
 
 
