@@ -283,7 +283,8 @@ def test_a_sweep_tries_every_combination_and_makes_a_table(source, tmp_path, mon
     assert record["values"]["keys"] == ["train.lr"]
     assert [row["values"] for row in record["values"]["rows"]] == [{"train.lr": "0.001"}, {"train.lr": "0.0001"}]
     table = sweep.sweep_table(record).splitlines()
-    assert table[0] == "| `train.lr` | validation loss | easy | medium | hard | extreme |" and len(table) == 4
+    assert table[0] == "| `train.lr` | validation loss | easy | medium | hard | extreme |" and len(table) == 5
+    assert sum(line.startswith("| untrained |") for line in table) == 1
     losses = [float(line.split("|")[2]) for line in table[2:]]
     assert losses == sorted(losses)
     assert table[2] in capsys.readouterr().out

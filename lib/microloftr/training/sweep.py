@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from microloftr.config.plain import Config
 from microloftr.config.schema import load_config, several
+from microloftr.data.levels import LEVELS
 from microloftr.device import choose_device
 from microloftr.errors import ConfigError
 from microloftr.model.weights import recipe_of
 from microloftr.results import write_result
 from microloftr.training.record import curves
+from microloftr.training.start import atlases_of, starting_model
+from microloftr.training.validation import validate
 
 MOST = 64  # runs: more are a slip of the finger
 
@@ -24,7 +28,8 @@ def sweep(overrides: Sequence[str]) -> dict[str, Any]:
     """Train with every combination, one after the other, each in a folder of its own: <out>/<run>/<its values>.
 
     {"keys": [what varies], "rows": [{"values": {key: text}, "loss" (validation, last), "accuracy": {level: last share
-    of cells found}, "steps", "pairs"}, …]}. Raises ConfigError, before anything is trained, for any wrong combination.
+    of cells found}, "steps", "pairs"}, …], "untrained": {"loss", "accuracy"} of the first one's start}. Raises
+    ConfigError, before anything is trained, for any wrong combination.
     """
     from microloftr.training.run import train  # Lightning takes seconds, and the table needs none of it
 
@@ -44,7 +49,7 @@ def sweep(overrides: Sequence[str]) -> dict[str, Any]:
         path = train(load_config([*lines, f"train.run='{run}'"]), progress=False, overrides=lines)
         rows.append({"values": varied, **_came_of(path, config.train.judged)})
         print(f"{' '.join(f'{key}={value}' for key, value in varied.items())}: loss {rows[-1]['loss']}", flush=True)
-    return {"keys": keys, "rows": rows}
+    return {"keys": keys, "rows": rows, "untrained": _untrained(configs[0])}
 
 
 def sweep_table(record: dict[str, Any]) -> str:
@@ -53,7 +58,10 @@ def sweep_table(record: dict[str, Any]) -> str:
     levels = list(values["rows"][0]["accuracy"])
     head = [*(f"`{key}`" for key in values["keys"]), "validation loss", *levels]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in sorted(values["rows"], key=lambda row: row["loss"]):
+    rows = [*values["rows"]]
+    if "untrained" in values:  # records of before have none
+        rows.append({"values": dict.fromkeys(values["keys"], "untrained"), **values["untrained"]})
+    for row in sorted(rows, key=lambda row: row["loss"]):
         found = [f"{row['accuracy'][level]:.1%}" for level in levels]
         lines.append("| " + " | ".join([*row["values"].values(), f"{row['loss']:.3f}", *found]) + " |")
     return "\n".join(lines)
@@ -69,6 +77,14 @@ def _came_of(weights: Path, judged: Sequence[str]) -> dict[str, Any]:
         "steps": recipe["steps"],
         "pairs": recipe["pairs"],
     }
+
+
+def _untrained(config: Config) -> dict[str, Any]:
+    """What a run starts from, judged as its validations are."""
+    device = choose_device(config.train.device)
+    found = validate(starting_model(config).to(device), atlases_of(config, device)[1], config)
+    accuracy = {level: round(found[f"{level}/accuracy"], 4) for level in LEVELS}
+    return {"loss": round(found["validation_loss"], 4), "accuracy": accuracy}
 
 
 def _folder(varied: dict[str, str]) -> str:
