@@ -376,6 +376,8 @@ def test_the_record_of_real_pairs_has_what_evaluate_lacks(tmp_path, monkeypatch)
     baseline_record.main([*arguments, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path)])
     record = read_result("baselines_real", tmp_path)
     assert list(record["values"]["matchers"]) == ["orb"] and record["split"] == "real"  # evaluate has RootSIFT
+    assert {"akaze", "kornia_registrator", "aliked_lightglue"} <= set(record["values"]["not_asked"])
+    assert not {"orb", "rootsift", "micro"} & set(record["values"]["not_asked"])
     assert list(record["values"]["groups"]) == ["tiles", "all"]
     assert record["values"]["groups"]["tiles"]["orb"]["auc_3"] > 0.6
     assert str(folder) not in (tmp_path / "baselines_real.json").read_text()

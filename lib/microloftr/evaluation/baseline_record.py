@@ -91,8 +91,11 @@ def compare_real(matchers: Sequence[str], folder: str, count: int | None, runs: 
     """Values of baselines_real.json: by group of real pairs and matcher what `evaluate` says.
 
     Those that `evaluate` runs by itself are left out without a word: their scores stand in evaluate_real.json.
+    Others of MATCHERS that nobody asked for are named as `not_asked`.
     """
     able, values = _able([name for name in matchers if name not in DEFAULT_MATCHERS])
+    asked = {public_name(name) for name in matchers}
+    values["not_asked"] = [name for name in MATCHERS if name not in asked and name not in DEFAULT_MATCHERS]
     protocol = get_protocol(f"real:{folder}", limit=count)
     values["pairs_sha256"] = {"real": fingerprint(protocol)}
     values["groups"] = summarise_groups(_scored(able, protocol, runs / "real", values))

@@ -13,6 +13,7 @@ from microloftr.views.figures import BARS, FONT, LINE, WIDTH, draw_image, new_fi
 from microloftr.views.score_figures import COLOURS, MARKERS, ORDER
 
 LEVEL_COLOURS = ("#009e73", "#0072b2", "#b8860b", "#d55e00")  # easy to extreme (Okabe & Ito)
+DODGE = 0.62  # of a step, over which the matchers' markers are spread
 MARGIN = 0.22  # of a row, left free on both sides
 
 
@@ -48,21 +49,27 @@ def draw_baselines(values: dict[str, Any]) -> Figure:
 
 
 def draw_breaking(values: dict[str, Any]) -> Figure:
-    """breaking.json: share of pairs that are right at every step of every factor, a line per matcher."""
+    """breaking.json: share of pairs that are right at every step of every factor, a line per matcher.
+
+    Markers of one step stand beside each other, so that equal shares stay visible and every height is read true.
+    """
     factors, matchers = values["factors"], values["matchers"]
     styles = styles_of(list(matchers))
     figure, axes = new_figure(-(-len(factors) // 2), 2, height=6.6, sharey=True)
     for axis, part in zip(axes.flat, factors.values(), strict=False):
         places = np.arange(len(part["steps"]))
         for number, (key, told) in enumerate(matchers.items()):
-            nudge = 0.012 * (number - (len(matchers) - 1) / 2)  # lines on one another stay visible
-            shares = np.array(part["right"][key]) + nudge
-            axis.plot(places, shares, label=told["name"], linewidth=2, markersize=6.5, **styles[key])
+            aside = DODGE * ((number + 0.5) / len(matchers) - 0.5)
+            shares = part["right"][key]
+            axis.plot(places + aside, shares, label=told["name"], linewidth=1.6, markersize=6.5, **styles[key])
+        for place in places[1:]:
+            axis.axvline(place - 0.5, color="#e5e5e5", linewidth=0.6)
         axis.axhline(0.5, color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))
         axis.set_xticks(places, [f"{step:g}".replace("-", "−") for step in part["steps"]])
         axis.set_ylim(-0.06, 1.06)
+        axis.set_xlim(-0.5, len(places) - 0.5)
         axis.set_xlabel(part["words"], fontsize=FONT)
-        axis.grid(color="#e5e5e5", linewidth=0.6)
+        axis.grid(axis="y", color="#e5e5e5", linewidth=0.6)
     for axis in axes[:, 0]:
         axis.set_ylabel(f"share within {values['right_px']:g} px", fontsize=FONT)
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -100,7 +107,7 @@ def draw_answers(
 def draw_fairness(biases: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray]) -> Figure:
     """What makes RootSIFT fair: mean error (K, 2) px under a half turn, and right matches (K,) on flat micrographs.
 
-    Each by variant, a dot per micrograph; the second on a log scale, none drawn as one.
+    Each by variant, a dot per micrograph; the second on a scale that is even from 0 to 1 and logarithmic above.
     """
     figure, axes = new_figure(1, 2, height=4.0, width_ratios=(1, 1.25))
     for (name, bias), colour, marker in zip(biases.items(), (LINE, BARS, "#009e73"), "osD", strict=False):
@@ -113,10 +120,14 @@ def draw_fairness(biases: Mapping[str, np.ndarray], counts: Mapping[str, np.ndar
     axes[0, 0].set_title("turned by 180°", fontsize=FONT)
     axes[0, 0].legend(fontsize=FONT - 2, frameon=False, loc="center")
     names = list(counts)
-    values = np.maximum(np.stack([counts[name] for name in names]), 1)
+    values = np.stack([counts[name] for name in names])
     for micrograph in values.T:
         axes[0, 1].plot(np.arange(len(names)), micrograph, "-o", color=BARS, linewidth=1.2, markersize=6, alpha=0.8)
-    axes[0, 1].set_yscale("log")
+    axes[0, 1].set_yscale("symlog", linthresh=1, linscale=0.4)
+    ticks = [0, *(10**k for k in range(int(np.ceil(np.log10(max(values.max(), 1)))) + 1))]
+    axes[0, 1].set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes[0, 1].set_ylim(-0.3, 1.5 * max(values.max(), 1))
+    axes[0, 1].axhline(0, color="#999999", linewidth=0.8)
     axes[0, 1].set_xticks(np.arange(len(names)), names, fontsize=FONT - 1)
     axes[0, 1].set_xlim(-0.4, len(names) - 0.6)
     axes[0, 1].set_ylabel("right matches", fontsize=FONT)
