@@ -77,7 +77,7 @@ assert len(atlas) == sum(row["split"] == "validation" for row in rows)
 # line: the green one, for the centre of image_1. Draw the place in there, and it fits.
 #
 # The orange hatching is the other way: image_0 anywhere, image_1 where the warp takes it. What of it lies outside the
-# white dashes sticks out. On the right even the best place would not do: the micrograph is too small at the zoom drawn,
+# white dashes sticks out. In the third even the best place would not do: the micrograph is too small at the zoom drawn,
 # so the zoom was raised until there was a place.
 
 # %% tags=["figure:pairs_placing"]
