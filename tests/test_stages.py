@@ -415,6 +415,8 @@ def test_inspect_opens_pairs_that_nobody_predicted_yet_and_those_of_a_record(tmp
     assert capsys.readouterr().out.startswith("worst of 2 pairs by error_px: easy/")
     assert main(["inspect", "--matcher", "one_conv"]) == 2 and "is of micro" in capsys.readouterr().err
     assert main(["inspect", "--modality", "no such"]) == 2 and "no row" in capsys.readouterr().err
+    (tmp_path / "stages_pairs.csv").unlink()
+    assert main(["inspect"]) == 2 and "python -m microloftr stages" in capsys.readouterr().err
 
 
 def test_seconds_of_a_busy_machine_are_told(tmp_path, monkeypatch, capsys):

@@ -96,6 +96,8 @@ def reopened(
     drawn = (values[key] for key in ("n_samples", "seed", "split", "size"))
     pairs = drawn_pairs(values["dataset"] if dataset is None else dataset, *drawn)
     short = (folder or results_folder()) / f"{name}{SHORT}.csv"
+    if table is None and not short.is_file():
+        raise ParameterError(f"There is no results/{short.name}; `python -m microloftr stages` writes it.")
     rows = read_short(short) if table is None else read_rows(table)
     return Evaluation(values, rows, pairs, runner_of(made))
 
