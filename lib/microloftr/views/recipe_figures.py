@@ -78,7 +78,7 @@ def draw_starts(rows: Sequence[Mapping[str, Any]], ceiling: float) -> Figure:
     lost.text(ceiling + 0.15, 0.03, "−ln 1e-6", fontsize=FONT - 2, color=GREY)
     lost.set_ylim(-0.03, 1.03)
     lost.set_xlabel("derived coarse loss, nats", fontsize=FONT)
-    lost.set_title("no slope if clamped", fontsize=FONT)
+    lost.set_title("share without slope if clamped", fontsize=FONT)
     figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=FONT - 2,
                   frameon=False)  # fmt: skip
     return figure
@@ -137,7 +137,7 @@ def draw_dependencies(charts: Mapping[str, "Dependencies"]) -> Figure:
 
     A row of panels for image_0 and one for image_1: a side that carries no gradient would show in one of them alone.
     """
-    figure, axes = new_figure(2, len(charts), height=4.6)
+    figure, axes = new_figure(2, len(charts), height=4.2)
     largest = max(max(chart.images_0.max(), chart.images_1.max()) for chart in charts.values())
     for column, (name, chart) in enumerate(charts.items()):
         for side, values in enumerate((chart.images_0, chart.images_1)):

@@ -62,13 +62,12 @@ def draw_run(
     axes[0, 0].set_ylim(0, 1.35 * axes[0, 0].get_ylim()[1])  # room for the legend
     axes[0, 0].legend(fontsize=FONT - 2, ncols=2, columnspacing=0.8, handlelength=1.2, loc="upper center")
     below[0].set_visible(bool(rates))
-    for (told, (at, values_there)), style in zip((rates or {}).items(), ("-", "--"), strict=False):
-        below[0].plot(at, 1e3 * values_there, style, color="black", label=told)
     if rates:
-        below[0].set_title("learning rate, ‰", fontsize=FONT - 2)
+        for (at, there), style in zip(rates.values(), ("-", "--"), strict=True):
+            below[0].plot(at, 1e3 * there, style, color="black")
+        below[0].set_title("learning rate, ‰ (-- backbone)", fontsize=FONT - 2)
         below[0].set_ylim(0, None)
         _plain(below[0])
-        below[0].legend(fontsize=FONT - 4, frameon=False, loc="lower center", ncols=2)
     for axis, name, title in ((below[1], "pairs_per_s", "pairs per second"), (below[2], "gradient", "gradient, norm")):
         axis.set_visible(name in values)
         if name in values:
