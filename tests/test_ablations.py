@@ -343,3 +343,32 @@ def test_tables_and_figure_say_what_is_a_tie(tmp_path, judged):
     hollow = [line.get_markerfacecolor() == "#ffffff" for line in drawn if line.get_marker() == "o"]
     assert len(figure.axes) == 4 and len(hollow) == len(lines) - 1 and set(hollow) == {True, False}
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [label for label, _ in lines]
+
+
+def test_a_verdict_over_seeds_is_a_tie_unless_all_agree():
+    def row(difference: float, verdict: str) -> dict:
+        return {"right_cells": {"value": 0.5, "difference": difference, "verdict": verdict}}
+
+    rows = {
+        "base": {"right_cells": {"value": 0.5}},
+        "plain": row(0.04, "better"),
+        "near": row(-0.03, "worse"),
+        "wider": row(0.01, "better"),
+        "base-seed-1": row(0.0, "tie"),
+        "plain-seed-1": row(0.02, "better"),
+        "near-seed-1": row(0.01, "tie"),
+    }
+    told = ablation_summary.over_seeds(rows)
+    assert set(told) == {"plain", "near"}  # one seed is no verdict over seeds, and the base is what others stand beside
+    assert told["plain"] == {"differences": [0.04, 0.02], "verdicts": ["better", "better"], "verdict": "better"}
+    assert told["near"]["verdict"] == "tie"
+
+
+def test_a_variant_judged_by_its_cells_alone_says_nothing_of_the_matcher():
+    cells = {"easy": [0.5, 0.7, 0.2], "hard": [0.1, 0.2, 0.3]}
+    better = {level: [value + 0.1 for value in row] for level, row in cells.items()}
+    errors = {"easy": [1.0, 2.0, None], "hard": [0.5, 0.1, 9.0]}
+    sources = {"cells": list("abc"), "errors": list("abc")}
+    row = ablation_summary.compared({"cells": better}, {"cells": cells, "errors": errors}, sources)
+    assert row["right_cells"]["difference"] == pytest.approx(0.1) and set(row) == {"right_cells", "levels"}
+    assert row["levels"] == {}

@@ -53,13 +53,30 @@ def compared(
         part = "cells" if metric == "right_cells" else "errors"
         if part not in entry:
             continue
+        comparable = other is not None and entry is not other and part in other
         mine = table_of(entry[part])
         row[metric] = {"value": _short(statistic(mine))}
-        if other is not None and entry is not other:
+        if comparable:
             row[metric] |= difference(mine, table_of(other[part]), metric, sources[part])
-    by_level = zip(entry["errors"], table_of(entry["errors"]), strict=True)
+    by_level = zip(entry["errors"], table_of(entry["errors"]), strict=True) if "errors" in entry else ()
     row["levels"] = {name: _short(mean_auc(errors[None], 3)) for name, errors in by_level}
     return row
+
+
+def over_seeds(rows: dict[str, dict[str, Any]], metric: str = "right_cells") -> dict[str, dict[str, Any]]:
+    """Of each variant trained with several seeds the difference by seed, each to the base of its seed, and a verdict: a
+    tie unless all seeds say the same of it."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, row in rows.items():
+        if "difference" in row.get(metric, {}) and not key.startswith("base"):
+            told = found.setdefault(key.split("-seed-")[0], {"differences": [], "verdicts": []})
+            told["differences"].append(row[metric]["difference"])
+            told["verdicts"].append(row[metric]["verdict"])
+    several = {key: told for key, told in found.items() if len(told["verdicts"]) > 1}
+    return {
+        key: told | {"verdict": told["verdicts"][0] if len(set(told["verdicts"])) == 1 else "tie"}
+        for key, told in several.items()
+    }
 
 
 def difference(mine: np.ndarray, others: np.ndarray, metric: str, sources: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from microloftr import proposals
+from microloftr import proposals, simplest
 from microloftr.alignment import FORMS, form_of
 from microloftr.evaluation.ablation_judges import Levels, error_by, error_of, over_pairs
 from microloftr.evaluation.metrics import corner_error
@@ -44,6 +44,8 @@ SWITCHES = {
     "sure-votes": Switch(f"only matches above {SURE_VOTE:g} vote", "whole"),
     "apart": Switch("pixels not aligned all at once", "whole"),
     "any-vote": Switch("no vote counts as clear", "whole"),
+    "homography": Switch("always a homography, nothing simpler", "whole"),
+    "one-size": Switch("no other magnification looked for", "whole"),
     "network-decides": Switch("the network alone decides", "whole"),
     "followed": Switch("pixels followed, one transform", "followed"),
     "grey": Switch("followed as grey values only", "followed"),
@@ -71,17 +73,17 @@ class Remembering(Matcher):
 
 
 @contextmanager
-def proposing(**settings) -> Iterator[None]:
-    """Within it, these settings of `microloftr.proposals` hold: TURNS, the quarter turns tried; CLEAR, how far a vote
-    must stand out."""
-    before = {name: getattr(proposals, name) for name in settings}
+def proposing(module=proposals, **settings) -> Iterator[None]:
+    """Within it, these settings of a module hold; of `microloftr.proposals`: TURNS, the quarter turns tried; CLEAR, how
+    far a vote must stand out; MAGNIFIED, what else is looked for."""
+    before = {name: getattr(module, name) for name in settings}
     try:
         for name, value in settings.items():
-            setattr(proposals, name, value)
+            setattr(module, name, value)
         yield
     finally:
         for name, value in before.items():
-            setattr(proposals, name, value)
+            setattr(module, name, value)
 
 
 def errors_of(model: LoFTR, levels: Levels, turns: bool = True) -> dict[str, list[float]]:
@@ -118,6 +120,10 @@ class _Switched:
         errors = {"whole": matched(self.whole), "sure-votes": matched(self.sure), "apart": matched(self.apart)}
         with proposing(CLEAR=float("inf")):
             errors["any-vote"] = matched(self.whole)
+        with proposing(simplest, SURE=float("inf")):
+            errors["homography"] = matched(self.whole)
+        with proposing(MAGNIFIED=()):
+            errors["one-size"] = matched(self.whole)
         with proposing(TURNS=(0,)):
             errors["unturned"] = matched(self.whole)
         errors |= from_one_transform(self.whole, pair)

@@ -15,9 +15,21 @@ def trained_table(record: dict[str, Any]) -> str:
     caption = (
         f"Each trained for {' or '.join(map(str, steps))} steps. Right cells: the network alone on {cells} pairs of "
         "128×128 of every level, image_1 turned by the quarters that leave at most 45°. AUC@3 px of the mean corner "
-        f"error and failures: the Matcher on {pairs} fixed pairs of every level. {_INTERVALS}"
+        f"error and failures: the Matcher on {pairs} fixed pairs of every level, – where the network alone was judged; "
+        f"a further seed is compared with the base of its seed. {_INTERVALS}"
     )
+    agreed = "".join(
+        f" {part['rows'][key]['words']}: {told['verdict']} ({', '.join(f'{d:+.3f}' for d in told['differences'])});"
+        for key, told in part.get("over_seeds", {}).items()
+    )
+    if agreed:
+        caption += f" Right cells over {len(told_seeds(part))} seeds, a tie unless all agree:{agreed[:-1]}."
     return _table(part["rows"], ("right_cells", "auc_3", "failures")) + f"\n\n{caption}"
+
+
+def told_seeds(part: dict[str, Any]) -> set[int]:
+    """The seeds that something was trained with."""
+    return {entry["seed"] for entry in part["entries"].values()}
 
 
 def inference_table(record: dict[str, Any]) -> str:
@@ -42,7 +54,7 @@ def _table(rows: dict[str, dict[str, Any]], metrics: tuple[str, ...]) -> str:
     lines = [["", *(NAMES[metric] for metric in metrics), "AUC@3 by level"]]
     lines.append(["---"] * len(lines[0]))
     for row in rows.values():
-        levels = " / ".join(f"{value:.2f}" for value in row["levels"].values())
+        levels = " / ".join(f"{value:.2f}" for value in row["levels"].values()) or "–"
         lines.append([row["words"], *(_cell(row.get(metric)) for metric in metrics), levels])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

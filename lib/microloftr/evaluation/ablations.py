@@ -14,7 +14,7 @@ import cv2
 
 from microloftr.errors import MicroLoFTRError, ParameterError
 from microloftr.evaluation.ablation_judges import Levels, cell_sources, right_cells, validation_pairs
-from microloftr.evaluation.ablation_summary import compared, stored
+from microloftr.evaluation.ablation_summary import compared, over_seeds, stored
 from microloftr.evaluation.ablation_switches import SWITCHES, errors_of, switched
 from microloftr.evaluation.ablation_tables import inference_table, trained_table
 from microloftr.evaluation.ablation_variants import BUDGET, STEPS, VARIANTS, Variant, chosen, overrides_of, trained
@@ -30,10 +30,11 @@ RECORD, INFERENCE = "ablations", "inference"
 PAIRS = 14  # fixed pairs of every level: every second micrograph
 
 
-def train_and_judge(variant: Variant, steps: int, levels: Levels, folder: Path) -> dict[str, Any]:
-    """The entry of a variant: settings, and its right cells and errors by level."""
+def train_and_judge(variant: Variant, steps: int, levels: Levels | None, folder: Path) -> dict[str, Any]:
+    """The entry of a variant: settings, its right cells by level and, with `levels`, the Matcher's errors on them."""
     weights = trained(variant, steps, folder / f"{steps}_steps" / variant.run)
     model = load_model(weights)
+    errors = {"errors": stored(errors_of(model, levels, variant.turns))} if levels is not None else {}
     return {
         **settings(variant, steps),
         "words": variant.words,
@@ -41,7 +42,7 @@ def train_and_judge(variant: Variant, steps: int, levels: Levels, folder: Path) 
         "judged_at": commit(),
         "weights_sha256": weights_sha256(Matcher(model, device="cpu")),
         "cells": stored(right_cells(model, variant.turns)),
-        "errors": stored(errors_of(model, levels, variant.turns)),
+        **errors,
     }
 
 
@@ -74,6 +75,7 @@ def with_rows(values: dict[str, Any]) -> dict[str, Any]:
         words = {"words": entries[key]["words"], "against": f"trained, against {entries[same]['words']}"}
         rows[key] = {**words, **compared(entries[key], entries[same], trained_part["sources"])}
     trained_part["rows"] = rows
+    trained_part["over_seeds"] = over_seeds(rows)
     entries = inference["entries"]
     inference["rows"] = {
         key: {"words": told.words, "against": f"against {SWITCHES[told.against].words}"}
@@ -98,6 +100,7 @@ def begun(results: Path | None, pairs: int) -> dict[str, Any]:
 def ablate(names: Sequence[str], seeds: tuple[int, ...] | None, options: argparse.Namespace) -> dict[str, Any]:
     """Train, judge and switch what `names` says and is not there yet; the record is written after each."""
     levels = validation_pairs(options.pairs)
+    judges = None if options.cells else levels
 
     def keep(part: str, entries: dict[str, Any]) -> None:
         values = begun(options.results, options.pairs)  # read again: another part may be made beside this one
@@ -113,7 +116,7 @@ def ablate(names: Sequence[str], seeds: tuple[int, ...] | None, options: argpars
         if not options.again and {key: there.get(variant.key, {}).get(key) for key in wanted} == wanted:
             continue
         print(f"{variant.key}: {' '.join(overrides_of(variant, options.steps))}", flush=True)
-        keep("trained", {variant.key: train_and_judge(variant, options.steps, levels, options.folder)})
+        keep("trained", {variant.key: train_and_judge(variant, options.steps, judges, options.folder)})
     if INFERENCE in names:
         keep("inference", switch_off(options.weights, levels))
     return begun(options.results, options.pairs)
@@ -128,6 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", default=None, metavar="N,…", help="of each variant (0; the base has 0,1)")
     parser.add_argument("--pairs", type=int, default=PAIRS, help=f"fixed pairs of each level ({PAIRS})")
     parser.add_argument("--weights", default="micro", help=f"of {INFERENCE}: a name or a .safetensors file (micro)")
+    parser.add_argument("--cells", action="store_true", help="judge what is trained by the network's right cells alone")
     parser.add_argument("--again", action="store_true", help="judge anew what the record holds already")
     parser.add_argument("--folder", type=Path, default=None, help="of the trainings (runs/ablations)")
     parser.add_argument("--results", type=Path, default=None, help="folder of the record (results)")

@@ -47,7 +47,7 @@ def lines_of(rows: dict[str, dict[str, Any]]) -> list[Line]:
     lines: list[Line] = []
     before = None
     for row in rows.values():
-        if "difference" in row["auc_3"]:
+        if any("difference" in row.get(metric, {}) for metric in ("right_cells", "auc_3")):
             if row["against"] != before:
                 lines.append((f"{row['against']}:", None))
             lines.append((row["words"], row))
@@ -57,7 +57,8 @@ def lines_of(rows: dict[str, dict[str, Any]]) -> list[Line]:
 
 def seed_band(rows: dict[str, dict[str, Any]], metric: str) -> tuple[float, float]:
     """From − to + the largest difference that another seed of the base makes; 0 to 0 where there is no other seed."""
-    seeds = [abs(row[metric]["difference"]) for key, row in rows.items() if key.startswith("base-seed-")]
+    told = [row.get(metric, {}) for key, row in rows.items() if key.startswith("base-seed-")]
+    seeds = [abs(one["difference"]) for one in told if "difference" in one]
     widest = max(seeds, default=0.0)
     return -widest, widest
 
@@ -65,9 +66,9 @@ def seed_band(rows: dict[str, dict[str, Any]], metric: str) -> tuple[float, floa
 def _draw(axis: Any, lines: list[Line], metric: str) -> None:
     axis.axvline(0, color="#000000", linewidth=0.8)
     for place, (_, row) in enumerate(lines):
-        if row is None:
+        told = (row or {}).get(metric)
+        if told is None or "difference" not in told:
             continue
-        told = row[metric]
         colour = COLOURS[told["verdict"]]
         if told["low"] is not None:
             axis.plot((told["low"], told["high"]), (place, place), color=colour, linewidth=1.8)
