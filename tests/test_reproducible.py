@@ -146,9 +146,8 @@ def test_two_processes_are_one_with_the_same_batch(source, tmp_path):
     options += ["model=micro", "data.batch=4", "data.mixture=easy"]
     paths = {}
     for steps, devices in ((1, 1), (1, 2), (4, 1), (4, 2)):
-        run_as = f"train.run=s{steps}d{devices}"
-        more = [f"train.steps={steps}", f"train.validate_every={steps}", f"train.devices={devices}", run_as, "--quiet"]
-        more.append(f"train.warmup={min(steps, 2)}")
+        more = [f"train.steps={steps}", f"train.validate_every={steps}", f"train.warmup={min(steps, 2)}"]
+        more += [f"train.devices={devices}", f"train.run=s{steps}d{devices}", "--quiet"]
         line = [sys.executable, "-m", "microloftr", "train", *options, *more]
         done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
