@@ -18,17 +18,17 @@ overrides = [
     "data.crop=96",
     "data.batch=8",
     "train.init=none",
-    "train.steps=40",
+    "train.steps=120",
     "train.lr=3e-3",
     "train.backbone_lr=3e-3",
-    "train.warmup=5",
-    "train.decay=20",
+    "train.warmup=10",
+    "train.decay=40",
     "train.average=0.9",
     "train.precision=32",
-    "train.validate_every=20",
+    "train.validate_every=30",
     "train.validation_pairs=8",
-    "train.draw_every=20",
-    "train.patience=2",
+    "train.draw_every=30",
+    "train.patience=3",
 ]
 patience = 4
 shown = 0
@@ -58,20 +58,24 @@ work = Path(folder.name)
 # %% [markdown]
 # ## A real run
 #
-# The record of the last long training, as `python -m microloftr training-record` wrote it. The network alone is
-# validated, on small crops: *hard* and *extreme* turn them by up to ±180°, which is the Matcher's job and not the
-# network's. So compare a curve with itself.
+# One command, from XFeat's backbone to the end of its schedule, as `python -m microloftr training-record` wrote it. The
+# network alone is validated, on small crops: *hard* and *extreme* turn them by up to ±180°, which is the Matcher's job
+# and not the network's. So compare a curve with itself; a run is judged by *easy* and *medium* (`train.judged`).
 
 # %%
-from microloftr.training.record import stop_of
+from microloftr.training.record import rates_of, stop_of
 
-record = read_result("training")
-values, recipe = record["values"], record["values"].get("recipe", {})
+record = read_result("training_retrained")
+values, recipe = record["values"], record["values"]["recipe"]
 config = values["config"]
 print(f"command: {record['command']}")
-print(f"commit {recipe.get('commit', record['commit'])}, seed {record['seed']}, device {record['device']}")
-made = recipe.get("steps", values["steps"][-1])
-print(f"{made} steps of {config['data']['batch']} pairs of {config['data']['crop']} px, from {recipe.get('init', '–')}")
+print(f"commit {recipe['commit']}, seed {record['seed']}, device {recipe['device']}")
+print(f"{recipe['steps']:,} steps of {config['data']['batch']} pairs of {config['data']['crop']} px, "
+      f"from {recipe['init']}: {recipe['pairs']:,} pairs")  # fmt: skip
+if "note" in recipe:
+    print(f"note: {recipe['note']}")
+print(f"coarse loss of training {values['coarse'][0]:.1f} → {values['coarse'][-1]:.1f} nats, true cells found "
+      f"{values['accuracy'][0]:.0%} → {values['accuracy'][-1]:.0%}")  # fmt: skip
 stop = stop_of(values, patience)
 long_stop = "it would not have stopped"
 if stop is not None:
@@ -80,12 +84,15 @@ if stop is not None:
     if stop["stop_step"] is not None:
         long_stop = f"it would have stopped at step {stop['stop_step']}"
     print(f"with a patience of {patience} validations {long_stop}")
+last_leg = read_result("training")["values"]["recipe"]
+print(f"the shipped weights' last leg: {last_leg['steps']:,} steps on from step {last_leg['descent']['steps']:,} of "
+      f"another run, commit {last_leg['commit']}; {last_leg['note']}")  # fmt: skip
 
 # %% tags=["figure:training_run"]
 from microloftr.views.figures import show
 from microloftr.views.training_figures import draw_run
 
-show(draw_run(values, stop), "png")
+show(draw_run(values, stop, rates_of(values)), "png")
 
 # %% [markdown]
 # ## Where the time goes
@@ -114,7 +121,7 @@ show(draw_time(speed["values"]), "png")
 
 # %%
 from microloftr.data.fixed import split_atlas
-from microloftr.training.diagnostics.dynamics import moved, unpacked
+from microloftr.training.diagnostics.dynamics import moved, settles, unpacked
 from microloftr.training.dynamics_record import fixed_batch
 from microloftr.training.supervision import supervise
 
@@ -129,6 +136,7 @@ for one, change in zip(run["frames"], [None, *changes], strict=True):
     told = "" if change is None else f", {change:.0%} of the cells put elsewhere"
     print(f"step {one['step']:4}: {one['accuracy']:.0%} right, median error {one['error']:.1f} px{told}")
 assert abs(seen[-1].numbers()["accuracy"] - run["frames"][-1]["accuracy"]) < 1e-3
+assert settles(seen)  # a frozen model moves nothing, and at too high a rate the cells keep jumping
 
 # %% tags=["figure:training_dynamics"]
 from microloftr.views.dynamics_figures import frame, show_bytes, strip_bytes
@@ -149,8 +157,8 @@ show_bytes((results_folder().parent / ATTACHMENT).read_bytes(), "webp")
 #
 # Pairs that are made on the fly never come twice, so the long run has nothing to learn by heart. Here is one that has:
 # the same few pairs again and again. The rule, Lightning's `EarlyStopping`: stop after `train.patience` validations in
-# a row without a gain of more than `train.min_delta`, and keep the weights that validated best. This run went on, to
-# show what the rule would have saved.
+# a row without a gain of more than `train.min_delta`, and keep the weights that validated best. The first run went on,
+# to show what the rule would have saved; the second, on two micrographs, Lightning really stopped.
 
 # %%
 early = read_result("early_stopping")
@@ -160,6 +168,14 @@ print(f"{few['learnt_pairs']} pairs, again and again; validated every {few['conf
 print(f"best after step {halt['best_step']}: {halt['best']:.2f}; stops at step {halt['stop_step']}; "
       f"after step {halt['last_step']}: {halt['last']:.2f}")  # fmt: skip
 print(f"loss of training meanwhile: {few['training']['loss'][0]:.2f} → {few['training']['loss'][-1]:.2f}")
+for level, losses in few["validation"]["losses"].items():
+    judged = ", judged" if level in few["config"]["train"]["judged"] else ""
+    print(f"  {level}: {losses[0]:.2f} at the start, {min(losses):.2f} at best, {losses[-1]:.2f} at the end{judged}")
+really = few["really"]
+print(f"{really['overrides'][0]}, {really['micrographs']} micrographs: stopped at step {really['steps']} of "
+      f"{really['planned']}; the weights are those of step {really['shipped_step']}")  # fmt: skip
+assert 0 < halt["best_step"] < halt["stop_step"] < halt["last_step"]
+assert really["steps"] == really["stop"]["stop_step"] < really["planned"]
 
 # %% tags=["figure:early_stopping"]
 from microloftr.views.training_figures import draw_stopping
@@ -228,14 +244,18 @@ for wrong in ("train.stepz=3", "train.steps=many", "+train.extra=1", "model.head
 # %%
 from microloftr.training.record import curves
 from microloftr.training.run import train
+from microloftr.training.start import atlases_of, starting_model
+from microloftr.training.validation import validate
 
+untrained = validate(starting_model(small), atlases_of(small, "cpu")[1], small)
 train(small, progress=False, overrides=mine)
-here = curves(work / "here", every=10)
-rule = stop_of(here, max(small.train.patience, 1), small.train.min_delta)
-print(f"coarse loss, first and last ten steps: {here['coarse'][0]:.1f} → {here['coarse'][-1]:.1f} nats")
-print(f"true cells found of the pairs learnt from: {here['accuracy'][0]:.0%} → {here['accuracy'][-1]:.0%}")
+here = curves(work / "here", every=small.train.validate_every)  # Lightning notes every tenth step
+rule = stop_of(here, max(small.train.patience, 1), small.train.min_delta, small.train.judged)
+held = [untrained["easy/coarse"], *here["validation"]["easy"]["coarse"]]
+print("coarse loss of held-out pairs, easy: " + " → ".join(f"{loss:.1f}" for loss in held) + " nats")
 for level, one in here["validation"].items():
-    print(f"{level}: true cells found " + " → ".join(f"{share:.0%}" for share in one["accuracy"]))
+    shares = (untrained[f"{level}/accuracy"], *one["accuracy"])
+    print(f"{level}: true cells found " + " → ".join(f"{share:.0%}" for share in shares))
 # Lightning validated no more once the rule said stop, and did not stop before
 at_end = rule["last_step"] + small.train.validate_every > small.train.steps
 assert not small.train.patience or (rule["stop_step"] == rule["last_step"] or (rule["stop_step"] is None and at_end))
@@ -245,6 +265,7 @@ from microloftr.views.training_figures import draw_curve
 
 easy = here["validation"]["easy"]
 checks = [{"step": step, "accuracy": share} for step, share in zip(easy["steps"], easy["accuracy"], strict=True)]
+checks = [{"step": 0, "accuracy": untrained["easy/accuracy"]}, *checks]
 show(draw_curve(here, checks, "held-out pairs, easy"), "png")
 moving = work / "here" / "dynamics" / "animation.webp"
 if moving.is_file():  # train.draw_every=0 draws none
@@ -299,8 +320,10 @@ answer(
     "`train.patience` ends a run after so many validations without a gain and keeps the weights that validated best: "
     "on {pairs} pairs learnt by heart the validation loss is lowest after step {best_step}, a patience of {patience} "
     "stops at step {stop_step} of {last_step}, and going on raises it by {value:.1f} nats while the loss of training "
-    "falls from {training_first:.1f} to {training_last:.1f}; of the long training's {long_checks} validations the best "
-    "is the one after step {long_best}, and with a patience of {long_patience} {long_stop}.",
+    "falls from {training_first:.1f} to {training_last:.1f}; a run on {really_of} micrographs really stopped at step "
+    "{really_step} of {really_planned} and kept the weights of step {really_best}; of the long training's "
+    "{long_checks} validations the best is the one after step {long_best}, and with a patience of {long_patience} "
+    "{long_stop}.",
     value=round(halt["last"] - halt["best"], 4),
     unit="nats",
     n=len(few["validation"]["steps"]),
@@ -317,6 +340,12 @@ answer(
         "long_checks": 0 if stop is None else len(stop["steps"]),
         "long_best": None if stop is None else stop["best_step"],
         "long_stop": long_stop,
+        "really_of": really["micrographs"],
+        "really_step": really["steps"],
+        "really_planned": really["planned"],
+        "really_best": really["shipped_step"],
+        "hard_first": few["validation"]["losses"]["hard"][0],
+        "hard_last": few["validation"]["losses"]["hard"][-1],
     },
     settings={"long_patience": patience},
 )
