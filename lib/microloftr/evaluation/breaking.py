@@ -1,8 +1,8 @@
 """`python -m microloftr breaking`: where does each matcher break? One thing changes at a time, step by step.
 
 Pairs of two crops of one micrograph that lie side by side, upright, with the same contrast and light, each crop blurred
-and renoised on its own so that they share no sensor noise. Of these one thing is changed: image_1 is turned, loses
-contrast (or is inverted), gains noise, or shows less of image_0. The same validation micrographs at
+and renoised on its own so that they share no sensor noise. Of these one thing is changed: image_1 is turned, magnified,
+loses contrast (or is inverted), gains noise, or shows less of image_0. The same validation micrographs at
 every step; results/breaking.json.
 """
 
@@ -35,15 +35,17 @@ SIZE = 256  # px
 SEED = 404
 MICROGRAPHS = 8
 RIGHT = 3.0  # px: mean corner error of a pair that counts as right
-BASE = {"rotation": 0.0, "contrast": 1.0, "noise": 0.0, "overlap": 0.7}
+BASE = {"rotation": 0.0, "scale": 1.0, "contrast": 1.0, "noise": 0.0, "overlap": 0.7}
 STEPS = {
     "rotation": (0.0, 15.0, 30.0, 60.0, 120.0, 180.0),
+    "scale": (1.0, 1.25, 1.5, 2.0, 2.5),
     "contrast": (1.0, 0.3, 0.1, 0.05, -1.0),
     "noise": (0.0, 0.05, 0.1, 0.2, 0.4),
     "overlap": (0.9, 0.6, 0.4, 0.25, 0.15),
 }
 WORDS = {  # what each step says
     "rotation": "rotation of image_1, degrees",
+    "scale": "magnification of image_1, which shows less then",
     "contrast": "contrast of image_1 (−1: inverted)",
     "noise": "added noise of image_1, σ of white",
     "overlap": "share of image_0 that image_1 shows",
@@ -126,7 +128,7 @@ def state_parameters(atlas: Atlas, state: dict[str, float], indices: np.ndarray,
     plain = draw_parameters(atlas, "easy", SEED, indices, size)
     u = uniforms(SEED, indices)[:, :28]
     u[:, 1] = 1.0  # the end of the range of rotations
-    ranges = WarpRange(state["rotation"], (1.0, 1.0), (state["overlap"],) * 2, shear=0.0, perspective=0.0)
+    ranges = WarpRange(state["rotation"], (state["scale"],) * 2, (state["overlap"],) * 2, shear=0.0, perspective=0.0)
     geometry = draw_geometry(
         u, ranges, size, atlas.sizes[indices], (0.6, 0.95), lambda points: atlas.content_at(indices, points), tries=8
     )

@@ -55,7 +55,10 @@ def draw_breaking(values: dict[str, Any]) -> Figure:
     """
     factors, matchers = values["factors"], values["matchers"]
     styles = styles_of(list(matchers))
-    figure, axes = new_figure(-(-len(factors) // 2), 2, height=6.6, sharey=True)
+    rows = -(-len(factors) // 2)
+    figure, axes = new_figure(rows, 2, height=3.0 * rows + 0.6, sharey=True)
+    for axis in axes.flat[len(factors) :]:
+        axis.set_axis_off()
     for axis, part in zip(axes.flat, factors.values(), strict=False):
         places = np.arange(len(part["steps"]))
         for number, (key, told) in enumerate(matchers.items()):
