@@ -25,6 +25,9 @@ ifneq ($(strip $(PIP_DEFAULT_TIMEOUT)),)
 export UV_HTTP_TIMEOUT ?= $(PIP_DEFAULT_TIMEOUT)
 endif
 
+# Threads that wait for each other sleep: beside other work, spinning ones take ten times as long.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 # The user's values go through the environment, never through the shell's eyes: spaces, quotes and $ stay what they are.
 override IMAGE_0 := $(value IMAGE_0)
 override IMAGE_1 := $(value IMAGE_1)
