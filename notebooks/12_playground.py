@@ -118,12 +118,12 @@ from microloftr.views.playground_study import ALL_STEPS, NETWORK, scan
 easy = Scene(number, place, "easy", rotation=20.0, scale=1.0, overlap=0.7)
 worst = Scene(number, place, "extreme", rotation=75.0, scale=0.8, overlap=0.2)
 changed = {
-    "rotation in degrees": (easy, "rotation", (0, 30, 60, 90, 180)),
+    "rotation in degrees": (easy, "rotation", (0, 30, 90, 180)),
     "scale of image_1": (easy, "scale", (2, 1.5, 1, 0.7, 0.5)),
-    "overlap": (easy, "overlap", (0.9, 0.4, 0.2, 0.1, 0.05)),
+    "overlap": (easy, "overlap", (0.9, 0.2, 0.05)),
     "contrast": (easy, "contrast", (1, 0.3, 0.05, 0, -1)),
-    "photons at white": (easy, "photons", (math.inf, 100, 10, 3, 1)),
-    "all at once, by photons": (worst, "photons", (30, 10, 3, 1)),
+    "photons at white": (easy, "photons", (math.inf, 10, 1)),
+    "all at once, by photons": (worst, "photons", (30, 3, 1)),
 }
 knobs = []
 for words, (begun, name, values) in changed.items() if pair.truth is not None else ():
