@@ -123,7 +123,7 @@ changed = {
     "overlap": (easy, "overlap", (0.9, 0.2, 0.05)),
     "contrast": (easy, "contrast", (1, 0.3, 0.05, 0, -1)),
     "photons at white": (easy, "photons", (math.inf, 10, 1)),
-    "all at once, by photons": (worst, "photons", (30, 3, 1)),
+    "all at once, by photons": (worst, "photons", (30, 10)),
 }
 knobs = []
 for words, (begun, name, values) in changed.items() if pair.truth is not None else ():
