@@ -6,11 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from blotches import blotched_atlas
 from torch import nn
 
 from microloftr.config.plain import Config, TrainConfig
-from microloftr.data.atlas import build_atlas
-from microloftr.data.micrographs import Micrograph
 from microloftr.data.pairs import make_pairs
 from microloftr.model.loftr import LoFTR
 from microloftr.model.presets import PRESETS
@@ -39,13 +38,7 @@ from microloftr.training.supervision import supervise
 
 @pytest.fixture(scope="module")
 def atlas():
-    made = []
-    for seed in range(3):
-        generator = torch.Generator().manual_seed(seed)
-        blotches = torch.rand(1, 1, 90, 90, generator=generator)
-        image = nn.functional.interpolate(blotches, (420, 420), mode="bicubic").clamp(0, 1)[0, 0]
-        made.append(Micrograph(f"m{seed}", "train", f"s{seed}", "sem", (image * 255).byte().numpy()))
-    return build_atlas(made)
+    return blotched_atlas()
 
 
 @pytest.fixture(scope="module")
