@@ -298,6 +298,15 @@ def test_all_mends_together_have_an_interval_where_the_record_keeps_one_and_say_
         assert ("without interval" in text) is not total and ("[-0.50, -0.30]" in line) is total
 
 
+def test_from_random_weights_every_mutual_cell_counts_and_micro_is_left_out(monkeypatch, atlas):
+    naive_model = LoFTR(NAIVE).eval()
+    monkeypatch.setattr(waterfall, "PROBES", {"shifted": "shifted"})
+    rows = waterfall.study(naive_model, [{"naive": FineStage(naive_model).eval()}], atlas, 6, None)["shifted"]
+    assert list(rows) == ["coarse", "whole", "naive"]
+    sure = sum(len(batch.found.confidence) for batch in frozen(naive_model, atlas, "shifted", 6))
+    assert rows["coarse"]["matches"] > 600 > sure
+
+
 def test_the_total_is_paired_with_the_naive_stage_of_the_same_seed(micro, atlas):
     seen = frozen(micro, atlas, "shifted", 6)
     made = {"whole": 1.0, "naive": 1.0, "naive~1": 2.0, "window": 0.25, "window~1": 0.5}

@@ -32,7 +32,7 @@ from microloftr.model.weights import load_model, shipped
 from microloftr.results import write_result
 from microloftr.training.packed import load_tensors, save_tensors
 
-RECORD = "waterfall"
+RECORD, XFEAT = "waterfall", "xfeat"
 STEPS, FINE_STEPS, PAIRS, SEEDS = 470, 150, 54, 2
 RATE, WARMUP = 3e-4, 15  # of the fine stages: they go on from weights that are trained
 COARSE, WHOLE, HALF = "coarse", "whole", "half"
@@ -86,19 +86,23 @@ def _kept(path: Path, model: LoFTR, starts: dict[str, FineStage], *training: Any
     return made
 
 
-def study(model: LoFTR, stages: Sequence[dict[str, FineStage]], atlas: Atlas, pairs: int) -> dict[str, Any]:
+def study(
+    model: LoFTR, stages: Sequence[dict[str, FineStage]], atlas: Atlas, pairs: int, micro: LoFTR | None
+) -> dict[str, Any]:
     """The record's values by probe: a row for the coarse cells, for the naive model, every mend, and for micro.
 
-    stages: of every seed; the first one's are compared, the others' stand beside them.
+    stages: of every seed; the first one's are compared, the others' stand beside them. micro: None leaves it out, and
+    every mutual cell of the naive model counts, however unsure.
     """
-    micro, probes = load_model(shipped("micro")), {}
+    probes, threshold = {}, 0.0 if micro is None else None
     again = {f"{key}{AGAIN}{n}": stage for n, one in enumerate(stages[1:], 1) for key, stage in one.items()}
     for probe, mixture in PROBES.items():
-        seen = frozen(model, atlas, mixture, pairs)
+        seen = frozen(model, atlas, mixture, pairs, threshold)
         rows = refined_rows(seen, {COARSE: None, WHOLE: FineStage(model).eval(), **stages[0], **again})
-        own = frozen(micro, atlas, mixture, pairs)
-        rows |= refined_rows(own, {"micro-coarse": None, "micro": FineStage(micro)})
-        rows["matcher"] = by_matcher(own)
+        if micro is not None:
+            own = frozen(micro, atlas, mixture, pairs)
+            rows |= refined_rows(own, {"micro-coarse": None, "micro": FineStage(micro)})
+            rows["matcher"] = by_matcher(own)
         probes[probe] = table(rows, atlas)
     return probes
 
@@ -152,6 +156,9 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--pairs", type=int, default=PAIRS, help=f"pairs of each probe ({PAIRS})")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of the fine stages ({SEEDS})")
+    parser.add_argument(
+        "--init", choices=(XFEAT, "none"), default=XFEAT, help="of the naive LoFTR's backbone; none: from random weights"
+    )
     parser.add_argument("--folder", type=Path, default=None, help="of the trainings (runs/waterfall)")
     parser.add_argument("--results", type=Path, default=None, help="folder of the record (results)")
     options = parser.parse_args(argv)
@@ -159,11 +166,11 @@ def main(argv: list[str]) -> int:
         raise ParameterError("--steps, --fine-steps and --seeds must be at least 1, and --pairs from 8 to 1000.")
     folder = options.folder or predictions_folder().parent / RECORD
     learnt, held_out = split_atlas("train"), split_atlas("validation")
-    model = train_naive(learnt, folder, options.steps)
+    model = train_naive(learnt, folder, options.steps, init=options.init)
     schedule = replace(
         Schedule(), steps=options.fine_steps, rate=RATE, warmup=WARMUP, mixture=MIXTURE, precision="bf16"
     )
-    own = folder / f"{naive_config(options.steps, 0, 'xfeat').train.run}-{options.steps}"
+    own = folder / f"{naive_config(options.steps, 0, options.init).train.run}-{options.steps}"
 
     def shown(steps: Iterable) -> Iterable:
         return tqdm(steps, total=schedule.steps, desc="fine stages", mininterval=10)
@@ -172,12 +179,16 @@ def main(argv: list[str]) -> int:
     for seed in range(options.seeds):
         one = replace(schedule, seed=seed)
         stages.append(half_trained(model, learnt, own, one) | trained_stages(model, learnt, own, one, shown))
-    micro = load_model(shipped("micro"))
+    beside, micro = {}, None
+    if options.init == XFEAT:  # what does not depend on the naive LoFTR is told once
+        micro = load_model(shipped("micro"))
+        beside = {"micro": {"weights_sha256": weights_sha256(SimpleNamespace(model=micro))}}
+        beside["harm"] = harm(micro, held_out, options.pairs)
     values = {
-        "micro": {"weights_sha256": weights_sha256(SimpleNamespace(model=micro))},
-        "probes": study(model, stages, held_out, options.pairs),
-        "harm": harm(micro, held_out, options.pairs),
+        **beside,
+        "probes": study(model, stages, held_out, options.pairs, micro),
         "naive": {
+            "init": options.init,
             "steps": options.steps,
             "pairs": 16 * options.steps,
             "mixture": MIXTURE,
@@ -191,13 +202,14 @@ def main(argv: list[str]) -> int:
         },
         "pairs": options.pairs,
     }
-    given = {"steps": STEPS, "fine_steps": FINE_STEPS, "pairs": PAIRS, "seeds": SEEDS}
+    given = {"steps": STEPS, "fine_steps": FINE_STEPS, "pairs": PAIRS, "seeds": SEEDS, "init": XFEAT}
     words = [
         f"--{name.replace('_', '-')} {value}"
         for name, value in vars(options).items()
         if given.get(name, value) != value
     ]
     command = " ".join(["python -m microloftr", RECORD, *words])
-    path = write_result(RECORD, values, command=command, seed=0, split="validation", folder=options.results)
+    record = RECORD if options.init == XFEAT else f"{RECORD}_{options.init}"
+    path = write_result(record, values, command=command, seed=0, split="validation", folder=options.results)
     print(path)
     return 0

@@ -52,21 +52,22 @@ class Row:
 
 
 @torch.no_grad()
-def see(model: LoFTR, pairs: PairBatch) -> Frozen:
-    """A batch through all of a model but its fine stage."""
+def see(model: LoFTR, pairs: PairBatch, threshold: float | None = None) -> Frozen:
+    """A batch through all of a model but its fine stage. threshold: another one than the model's; 0 for all mutual."""
     pyramids = model.pyramids(pairs.images_0, pairs.images_1)
     coarse_0, coarse_1 = model.transformer(*(pyramid.eighth for pyramid in pyramids))
     encoded = Encoded(*pyramids, coarse_0, coarse_1, None, None)
     shapes = tuple(coarse_0.shape[-2:]), tuple(coarse_1.shape[-2:])
-    found = select(model.match_cells(encoded).log_confidence, *shapes, model.config.threshold)
+    least = model.config.threshold if threshold is None else threshold
+    found = select(model.match_cells(encoded).log_confidence, *shapes, least)
     return Frozen(pairs, encoded, found, shapes[1][1])
 
 
-def frozen(model: LoFTR, atlas: Atlas, mixture: str, count: int) -> list[Frozen]:
-    """`count` pairs of a mixture, in batches."""
+def frozen(model: LoFTR, atlas: Atlas, mixture: str, count: int, threshold: float | None = None) -> list[Frozen]:
+    """`count` pairs of a mixture, in batches; `threshold` as in `see`."""
     firsts = range(0, count, AT_ONCE)
     return [
-        see(model, make_pairs(atlas, mixture, SEED, np.arange(first, min(first + AT_ONCE, count)), SIZE))
+        see(model, make_pairs(atlas, mixture, SEED, np.arange(first, min(first + AT_ONCE, count)), SIZE), threshold)
         for first in firsts
     ]
 
