@@ -157,7 +157,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--pairs", type=int, default=PAIRS, help=f"pairs of each probe ({PAIRS})")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of the fine stages ({SEEDS})")
     parser.add_argument(
-        "--init", choices=(XFEAT, "none"), default=XFEAT, help="of the naive LoFTR's backbone; none: from random weights"
+        "--init",
+        choices=(XFEAT, "none"),
+        default=XFEAT,
+        help="of the naive backbone; none: random weights",
     )
     parser.add_argument("--folder", type=Path, default=None, help="of the trainings (runs/waterfall)")
     parser.add_argument("--results", type=Path, default=None, help="folder of the record (results)")
