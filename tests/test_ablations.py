@@ -273,7 +273,7 @@ PAIR = Pair("p", "easy", "s", np.zeros((8, 8)), np.zeros((8, 8)), np.eye(3), 0.0
 
 
 def test_the_command_keeps_each_variant_and_goes_on(tmp_path, judged, capsys):
-    where = ["--results", str(tmp_path), "--steps", "8"]
+    where = ["--results", str(tmp_path)]
     assert ablations.main(["--only", "base,first", *where]) == 0
     assert judged == ["base", "base-seed-1", "first"]
     assert ablations.main(["--only", "first,near,inference", *where]) == 0
@@ -288,6 +288,9 @@ def test_the_command_keeps_each_variant_and_goes_on(tmp_path, judged, capsys):
         "first"
     ]
     assert "the mixture of the first weights" in capsys.readouterr().out
+    longer = read_result("ablations_9", tmp_path)["values"]["trained"]["entries"]  # beside the record, not in it
+    assert list(longer) == ["first"] and longer["first"]["steps"] == 9
+    assert len(read_result("ablations", tmp_path)["values"]["trained"]["entries"]) > 1
     assert (tmp_path / "ablations.png").stat().st_size < 120_000
 
 
@@ -311,7 +314,8 @@ def test_entries_tell_settings_commits_and_weights(tmp_path, monkeypatch):
 
 def test_a_record_of_other_pairs_is_begun_anew(tmp_path, judged):
     ablations.main(["--only", "base", "--results", str(tmp_path), "--pairs", "3"])
-    assert ablations.begun(tmp_path, 3)["trained"]["entries"] and not ablations.begun(tmp_path, 4)["trained"]["entries"]
+    for pairs in (3, 4):
+        assert bool(ablations.begun("ablations", tmp_path, pairs)["trained"]["entries"]) == (pairs == 3)
 
 
 @pytest.mark.parametrize("words", [["--only", "nothing"], ["--steps", "0"], ["--seeds", "0,x"]])
@@ -325,8 +329,8 @@ def test_bad_words_are_told_before_anything_begins(tmp_path, judged, words):
 
 
 def test_tables_and_figure_say_what_is_a_tie(tmp_path, judged):
-    assert "No variant" in trained_table({"values": ablations.begun(tmp_path, 1)})
-    assert draw_ablations(ablations.begun(tmp_path, 1)) is None
+    assert "No variant" in trained_table({"values": ablations.begun("ablations", tmp_path, 1)})
+    assert draw_ablations(ablations.begun("ablations", tmp_path, 1)) is None
     ablations.main(["--only", "base,first,near,inference", "--results", str(tmp_path)])
     record = read_result("ablations", tmp_path)
     lines = {line.split(" | ")[0].strip("| "): line for line in trained_table(record).splitlines()}

@@ -2,7 +2,8 @@
 
 Variants are trained one after the other at one small budget (ablation_variants.py), judged (ablation_judges.py) and
 kept in results/ablations.json as soon as each is done: the same command goes on where it was stopped.
-`--only inference` takes the shipped weights and switches parts of matching off (ablation_switches.py).
+`--only inference` takes the shipped weights and switches parts of matching off (ablation_switches.py). Trainings of
+another length (`--steps`) have a record of their own, results/ablations_STEPS.json.
 """
 
 import argparse
@@ -86,12 +87,17 @@ def with_rows(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def begun(results: Path | None, pairs: int) -> dict[str, Any]:
+def record_of(steps: int) -> str:
+    """The name of the record of trainings of so many steps."""
+    return RECORD if steps == STEPS else f"{RECORD}_{steps}"
+
+
+def begun(record: str, results: Path | None, pairs: int) -> dict[str, Any]:
     """The values of the record as far as it is of the same pairs; empty ones where there is none."""
     values: dict[str, Any] = {"budget": list(BUDGET), "pairs": pairs}
     values |= {part: {"entries": {}, "rows": {}, "sources": {}} for part in ("trained", "inference")}
     try:
-        found = read_result(RECORD, results)["values"]
+        found = read_result(record, results)["values"]
     except MicroLoFTRError:
         return values
     return found if found["pairs"] == pairs and found["budget"] == values["budget"] else values
@@ -99,18 +105,18 @@ def begun(results: Path | None, pairs: int) -> dict[str, Any]:
 
 def ablate(names: Sequence[str], seeds: tuple[int, ...] | None, options: argparse.Namespace) -> dict[str, Any]:
     """Train, judge and switch what `names` says and is not there yet; the record is written after each."""
-    levels = validation_pairs(options.pairs)
+    levels, record = validation_pairs(options.pairs), record_of(options.steps)
     judges = None if options.cells else levels
 
     def keep(part: str, entries: dict[str, Any]) -> None:
-        values = begun(options.results, options.pairs)  # read again: another part may be made beside this one
+        values = begun(record, options.results, options.pairs)  # read again: another part may be made beside this one
         values[part]["entries"] |= entries
         values[part]["sources"] = {"errors": [pair.source for pair in next(iter(levels.values()))]}
         values[part]["sources"] |= {"cells": cell_sources()} if part == "trained" else {}
         command = f"python -m microloftr ablations --steps {options.steps} --pairs {options.pairs}"
-        write_result(RECORD, with_rows(values), command=command, seed=0, split="validation", folder=options.results)
+        write_result(record, with_rows(values), command=command, seed=0, split="validation", folder=options.results)
 
-    there = begun(options.results, options.pairs)["trained"]["entries"]
+    there = begun(record, options.results, options.pairs)["trained"]["entries"]
     for variant in chosen([name for name in names if name != INFERENCE], seeds):
         wanted = settings(variant, options.steps)
         if not options.again and {key: there.get(variant.key, {}).get(key) for key in wanted} == wanted:
@@ -119,7 +125,7 @@ def ablate(names: Sequence[str], seeds: tuple[int, ...] | None, options: argpars
         keep("trained", {variant.key: train_and_judge(variant, options.steps, judges, options.folder)})
     if INFERENCE in names:
         keep("inference", switch_off(options.weights, levels))
-    return begun(options.results, options.pairs)
+    return begun(record, options.results, options.pairs)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -150,8 +156,9 @@ def main(argv: list[str] | None = None) -> int:
     print(trained_table({"values": values}), inference_table({"values": values}), sep="\n\n")
     figure = draw_ablations(values)
     if figure is not None:
-        folder = options.results or results_folder().parent / "docs_obsidian" / "attachments"
-        save_figure(figure, folder / f"{RECORD}.png")
+        shown = results_folder().parent / "docs_obsidian" / "attachments" if options.steps == STEPS else options.folder
+        folder = options.results or shown
+        save_figure(figure, folder / f"{record_of(options.steps)}.png")
     return 0
 
 
