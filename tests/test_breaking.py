@@ -8,7 +8,7 @@ from microloftr.data.atlas import build_atlas
 from microloftr.data.micrographs import Micrograph
 from microloftr.errors import ParameterError
 from microloftr.evaluation import breaking
-from microloftr.evaluation.breaking import BASE, STEPS, WORDS, BreakingPairs, Step, step_pairs
+from microloftr.evaluation.breaking import BASE, SAME, STEPS, WORDS, BreakingPairs, Step, step_pairs
 from microloftr.evaluation.score import ESTIMATOR
 from microloftr.evaluation.tables_baselines import breaking as breaking_table
 from microloftr.results import read_result
@@ -56,6 +56,8 @@ def test_each_step_changes_one_thing(atlas):
     turned = step_pairs(atlas, Step("rotation", 60.0), [0], 128)[0]
     assert angle(turned.homography) == pytest.approx(60) and turned.overlap == pytest.approx(0.7, abs=0.05)
     assert np.linalg.det(turned.homography[:2, :2]) == pytest.approx(1)
+    shrunk = step_pairs(atlas, Step("shrunk", 0.5), [0], 128)[0]
+    assert np.linalg.det(shrunk.homography[:2, :2]) == pytest.approx(0.25) and Step("shrunk", 0.5).state["scale"] == 0.5
     assert step_pairs(atlas, Step("overlap", 0.15), [0], 128)[0].overlap == pytest.approx(0.15, abs=0.05)
     spread = [pair.image_1.std() for pair in (base[0], *step_pairs(atlas, Step("contrast", 0.1), [0], 128))]
     assert spread[1] < 0.25 * spread[0]
@@ -144,6 +146,6 @@ def test_fairness_is_drawn_with_a_dot_per_micrograph():
 
 def test_steps_are_in_order_and_begin_with_what_is_easy():
     for factor, values in STEPS.items():
-        assert len(values) >= 4 and (values[0] == BASE[factor] or factor == "overlap")
+        assert len(values) >= 4 and (values[0] == BASE[SAME.get(factor, factor)] or factor == "overlap")
         changes = np.abs(np.diff([v for v in values if v >= 0]))
         assert (changes > 0).all()

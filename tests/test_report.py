@@ -98,7 +98,7 @@ def test_tables_are_written_between_their_markers_and_stay(root, capsys):
     assert text.startswith("# Title\n\n<!--table:evaluate-->\n| matcher | easy | hard | s per pair |")
     assert text.endswith("<!--/table-->\n\nend\n")
     note = (root / "docs_obsidian/reference/metrics.md").read_text()
-    assert "\nold\n" not in note and "| easy | micro, coarse only |" in note and "tiles (3 of 3)" in note
+    assert "\nold\n" not in note and "| easy | micro |" in note and "tiles (3 of 3)" in note
     assert (root / report.ATTACHMENTS / "evaluation.png").is_file()
     assert note.startswith("`<!--table:evaluate-->` in code\n<!--table:evaluate_detail-->\n| level |")
     for name in ("evaluation", "evaluation_modalities", "evaluation_real"):

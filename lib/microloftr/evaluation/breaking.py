@@ -2,7 +2,7 @@
 
 Pairs of two crops of one micrograph that lie side by side, upright, with the same contrast and light, each crop blurred
 and renoised on its own so that they share no sensor noise. Of these one thing is changed: image_1 is turned, magnified,
-loses contrast (or is inverted), gains noise, or shows less of image_0. The same validation micrographs at
+shrunk, loses contrast (or is inverted), gains noise, or shows less of image_0. The same validation micrographs at
 every step; results/breaking.json.
 """
 
@@ -39,13 +39,16 @@ BASE = {"rotation": 0.0, "scale": 1.0, "contrast": 1.0, "noise": 0.0, "overlap":
 STEPS = {
     "rotation": (0.0, 15.0, 30.0, 60.0, 120.0, 180.0),
     "scale": (1.0, 1.25, 1.5, 2.0, 2.5),
+    "shrunk": (1.0, 0.8, 0.67, 0.5, 0.4),
     "contrast": (1.0, 0.3, 0.1, 0.05, -1.0),
     "noise": (0.0, 0.05, 0.1, 0.2, 0.4),
     "overlap": (0.9, 0.6, 0.4, 0.25, 0.15),
 }
+SAME = {"shrunk": "scale"}  # factors that change what another one changes
 WORDS = {  # what each step says
     "rotation": "rotation of image_1, degrees",
     "scale": "magnification of image_1, which shows less then",
+    "shrunk": "magnification of image_1, which shows more then",
     "contrast": "contrast of image_1 (−1: inverted)",
     "noise": "added noise of image_1, σ of white",
     "overlap": "share of image_0 that image_1 shows",
@@ -54,14 +57,14 @@ WORDS = {  # what each step says
 
 @dataclass(frozen=True)
 class Step:
-    """One state of the pairs: `factor` has `value`, all else is as in BASE."""
+    """One state of the pairs: what `factor` changes has `value`, all else is as in BASE."""
 
     factor: str
     value: float
 
     @property
     def state(self) -> dict[str, float]:
-        return BASE | {self.factor: self.value}
+        return BASE | {SAME.get(self.factor, self.factor): self.value}
 
     @property
     def name(self) -> str:

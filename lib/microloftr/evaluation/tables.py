@@ -20,16 +20,13 @@ def overview(record: dict[str, Any]) -> str:
 
 
 def detail(record: dict[str, Any]) -> str:
-    """A line per level, matcher and stage with every metric."""
+    """A line per level and matcher with every metric."""
     levels, matchers = record["values"]["levels"], record["values"]["matchers"]
     columns = ["AUC@1", "AUC@3", "AUC@5", "AUC@10", "> 10 px", "P@1", "P@3", "median px", "matches", "s"]
     rows = []
     for level, summaries in levels.items():
         for key in matchers:
-            stages = {matchers[key]["name"]: summaries[key]}
-            if "coarse" in summaries[key]:
-                stages[f"{matchers[key]['name']}, coarse only"] = summaries[key]["coarse"]
-            rows += [[level, name, *_all_metrics(summary)] for name, summary in stages.items()]
+            rows.append([level, matchers[key]["name"], *_all_metrics(summaries[key])])
     caption = (
         "AUC of the mean corner error [95 % interval, drawn by specimen]; P@t: share of matches within t px of the "
         "truth; median px: of the matches within 3 px; matches: mean; s: median, images in memory. The record holds an "
@@ -66,7 +63,8 @@ def real(record: dict[str, Any]) -> str:
     caption = (
         "Real pairs: AUC@3 px of the mean error over the overlap [95 % interval, drawn by source; none for a single "
         "one]; after the dot, failures (> 10 px). Only pairs whose truth is good to half the threshold count: how many "
-        "of all do for AUC@3 stands in brackets. Landmarks: median distance in px, and the share that came nearer. "
+        "of all do for AUC@3 stands in brackets, for failures it may be more. Landmarks: median distance in px, and "
+        "the share that came nearer. "
         f"{_conditions(record)}"
     )
     return _table(["matcher", *heads], rows) + f"\n\n{caption}"
@@ -171,6 +169,13 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.0f} %"
 
 
+def _percents(summary: dict[str, Any]) -> str:
+    """Failures with their interval."""
+    low, high = summary["failures_low"], summary["failures_high"]
+    limits = "" if low is None else f" [{100 * low:.0f}, {100 * high:.0f}]"
+    return _percent(summary["failures"]) + limits
+
+
 def _auc_and_failures(summary: dict[str, Any]) -> str:
     return f"{_interval(summary, 'auc_3')} · {_percent(summary['failures'])}"
 
@@ -184,7 +189,7 @@ def _real_cell(summary: dict[str, Any]) -> str:
 
 def _all_metrics(summary: dict[str, Any]) -> list[str]:
     cells = [_interval(summary, f"auc_{t}") for t in (1, 3, 5, 10)]
-    cells += [_percent(summary["failures"]), *(_two(summary[f"precision_{t}"]) for t in (1, 3))]
+    cells += [_percents(summary), *(_two(summary[f"precision_{t}"]) for t in (1, 3))]
     return [*cells, _two(summary["median_error"]), f"{summary['matches']:.0f}", _two(summary["seconds"], 3)]
 
 

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from microloftr.images import Image
 from microloftr.registration.overlay import overlay
 from microloftr.registration.transform import Transform
+from microloftr.views.data_figures import LEVEL_COLOURS
 from microloftr.views.figures import BARS, FONT, LINE, WIDTH, draw_image, new_figure
 from microloftr.views.score_figures import COLOURS, MARKERS, ORDER
 
-LEVEL_COLOURS = ("#009e73", "#0072b2", "#b8860b", "#d55e00")  # easy to extreme (Okabe & Ito)
 DODGE = 0.62  # of a step, over which the matchers' markers are spread
 MARGIN = 0.22  # of a row, left free on both sides
 
@@ -31,7 +31,7 @@ def draw_baselines(values: dict[str, Any]) -> Figure:
             np.array([found[k] if part[key][f"auc_3_{side}"] is None else part[key][f"auc_3_{side}"]
                       for k, key in enumerate(order)]) for side in ("low", "high")
         )  # fmt: skip
-        colour, marker = LEVEL_COLOURS[number % 4], MARKERS[number % len(MARKERS)]
+        colour, marker = LEVEL_COLOURS[level], MARKERS[number % len(MARKERS)]
         axis.hlines(places, low, high, color=colour, linewidth=1.4, alpha=0.6)
         axis.plot(found, places, marker, color=colour, markersize=6.5, label=level, linestyle="none")
     axis.set_yticks(np.arange(len(order)), [matchers[key]["name"] for key in order], fontsize=FONT)

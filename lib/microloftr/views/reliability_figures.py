@@ -63,7 +63,10 @@ def _curve(axis: Axes, part: dict[str, Any], label: str, colour: str, marker: st
     bins = [one for one in part["bins"] if one["matches"] >= FEW]
     x, y = ([one[name] for one in bins] for name in ("confidence", "right"))
     limits = [[abs(one["right"] - _or(one[f"right_{side}"], one["right"])) for one in bins] for side in ("low", "high")]
+    if len(bins) == 1:  # a single marker lies in a corner, below those of others
+        label += f": all near {x[0]:.1f}"
     options = {"color": colour, "linestyle": style, "marker": marker or None, "markersize": 6, "linewidth": 1.6}
+    options["clip_on"] = False
     axis.errorbar(x, y, yerr=limits if bins and marker else None, label=label, elinewidth=1.2, **options)
 
 

@@ -10,15 +10,15 @@ from microloftr.views.figures import FONT, new_figure
 
 COLOURS = ("#0072b2", "#56b4e9", "#d55e00", "#009e73", "#b8860b", "#999999", "#cc79a7", "#000000")  # Okabe & Ito
 MARKERS = "osD^vXP*"
-ORDER = ("micro", "one_conv", "rootsift", "xfeat", "phase_correlation", "micro_random")  # the same colours everywhere
+ORDER = ("micro", "one_conv", "rootsift", "xfeat", "phase_correlation", "micro_random", "micro_zeros")
 GAP = 0.26  # of a row, left free between two rows
 
 
 def draw_scores(parts: dict[str, dict[str, Any]], matchers: dict[str, Any], error: str) -> Figure:
-    """AUC@3 px and failures of every matcher in every part, with 95 % intervals; empty markers: coarse points only.
+    """AUC@3 px and failures of every matcher in every part, with 95 % intervals.
 
-    parts: summaries by part and matcher; matchers: `name` by key; error: what the AUC is of. A part where a metric is
-    not known has no marker.
+    parts: summaries by part and matcher; matchers: `name` by key; error: what the AUC is of. A part where no
+    truth is good enough for AUC@3 has no marker.
     """
     rows = {name: summaries for name, summaries in parts.items() if summaries}
     titles = {"auc_3": f"AUC@3 px of {error}", "failures": "share of pairs above 10 px"}
@@ -51,15 +51,12 @@ def style_of(key: str, number: int) -> dict[str, str]:
 
 
 def _points(axis: Any, summaries: Sequence[Any], metric: str, places: np.ndarray, name: str, style: dict) -> None:
-    known = [(place, s) for place, s in zip(places, summaries, strict=True) if s and s[metric] is not None]
+    both = zip(places, summaries, strict=True)
+    known = [(place, s) for place, s in both if s and None not in (s[metric], s["auc_3"])]
     values = [s[metric] for _, s in known]
     limits = [[abs(s[metric] - _limit(s, metric, side)) for _, s in known] for side in ("low", "high")]
     options = {"linestyle": "none", "markersize": 7, **style}
     axis.errorbar(values, [p for p, _ in known], xerr=limits if known else None, label=name, elinewidth=1.6, **options)
-    coarse = [(place, s["coarse"][metric]) for place, s in known if "coarse" in s and s["coarse"][metric] is not None]
-    if coarse:
-        found = [value for _, value in coarse]
-        axis.plot(found, [place for place, _ in coarse], fillstyle="none", **options)
 
 
 def _offset(number: int, count: int) -> float:
