@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,9 +20,11 @@ from microloftr.errors import ParameterError
 from microloftr.evaluation import evaluate, inspection, metrics, metrics_pose, stage_scores, stage_summary, stages
 from microloftr.evaluation.inspection import of_predictions, reopened
 from microloftr.evaluation.pair import Pair
+from microloftr.evaluation.predict import predict
 from microloftr.evaluation.predict_and_score import further_words, predict_and_score
 from microloftr.evaluation.predictions import load_predictions
 from microloftr.evaluation.protocols import FolderPairs, MadePairs
+from microloftr.evaluation.score import score_pairs
 from microloftr.evaluation.stage_pairs import PairsOfSeed, drawn_pairs, each_before_any_again, turned_pair
 from microloftr.evaluation.stage_rows import read_rows, read_short
 from microloftr.evaluation.stage_scores import Network, Points, StageScore, runner_of, score_stages
@@ -395,6 +398,13 @@ def test_a_folder_of_pairs_by_group_and_by_what_its_truth_bears(tmp_path):
     assert found.values["all"]["fine"]["auc_10"] == pytest.approx(metrics.auc(known, [10.0])[0], rel=1e-4)
     assert found.values["all"]["n"] == 3 and found.values["dataset"] == "real"
     assert "error over the overlap: coarse only" in found.inspect("worst").get_suptitle()  # not of the corners
+    exact = [row.exact for row in found.rows if row.stage == "fine"]  # a truth that nobody knows says nothing of cells
+    assert found.values["all"]["fine"]["exact"] == pytest.approx(np.mean(exact[:2]), rel=1e-4)
+    assert found.values["all"]["fine"]["recall"] == pytest.approx(
+        np.mean([row.recall for row in found.rows if row.stage == "fine"][:2]), rel=1e-4
+    )
+    assert "AUC@t of the mean error over the overlap" in found.table() and "the network alone" in found.table()
+    assert found.figure().axes[1].get_title() == "AUC@3 px of the error over the overlap"
     assert found.rows[1].error_px == pytest.approx(
         metrics.overlap_error(found.open(found.rows[1]).ways["fine"].estimate, a_pair().homography, (112, 96), (96, 96))
     )
@@ -515,6 +525,45 @@ def test_a_folder_with_cameras_has_a_pose_auc(tmp_path):
     (tmp_path / "pairs.json").write_text(json.dumps(both))
     found = evaluate(sees, str(tmp_path), None, resamples=20).values["all"]["final"]
     assert found["pose"]["n"] == 3 and found["auc_10"] is not None
+
+
+def test_a_scene_seen_from_far_apart_has_a_pose_and_no_transform(tmp_path):
+    """Points infinitely far away share no overlap: what is no truth is not asked."""
+    rows, sees = a_scene(tmp_path, (0.1, 0.1))
+    far = Rotation.from_rotvec([0, 1.2, 0]).as_matrix()
+    rows[1]["pose"]["rotation"] = far.tolist()
+    (tmp_path / "pairs.json").write_text(json.dumps(rows))
+    found = evaluate(sees, str(tmp_path), None, resamples=10)
+    assert found.values["all"]["final"]["pose"]["n"] == 2 and all(math.isnan(row.error_px) for row in found.rows)
+    figure = found.inspect("worst")
+    assert "no homography is its truth" in figure.get_suptitle() and "to 3 px" not in figure.get_suptitle()
+    colours = figure.axes[1].collections[0].get_facecolors()
+    assert (colours[:, :3] == 1).all()  # nobody knows which of the points are right
+    protocol = FolderPairs(tmp_path)
+    file = load_predictions(predict("rootsift", protocol, tmp_path / "predictions"))
+    assert all(math.isnan(row.error_px) for row in score_pairs(file, protocol))
+
+
+def test_a_folder_is_retimed_by_the_name_that_it_was_kept_by_and_no_path_is_told(tmp_path, monkeypatch, capsys):
+    place = tmp_path / "own pairs"
+    place.mkdir()
+    rows = []
+    for k in range(2):
+        pair = a_pair(k)
+        for end, pixels in enumerate((pair.image_0, pair.image_1)):
+            Picture.fromarray(pixels).save(place / f"{k}_{end}.png")
+        rows.append({"id": str(k), "image_0": f"{k}_0.png", "image_1": f"{k}_1.png", "source": f"s{k}",
+                     "homography": pair.homography.tolist(), "group": "g", "accuracy_px": 0.1})  # fmt: skip
+    (place / "pairs.json").write_text(json.dumps(rows))
+    words = ["stages", "--matcher", "rootsift", "--dataset", str(place), "--runs", str(tmp_path / "runs")]
+    assert main(words) == 0
+    path = Path(capsys.readouterr().out.splitlines()[-1])
+    record = json.loads(path.read_text())
+    assert record["command"].endswith("--matcher rootsift --dataset FOLDER")
+    assert "network alone" not in stages_table(record) and "error over the overlap" in stages_table(record)
+    monkeypatch.setattr(stage_scores, "since", lambda start: (1.0, 1.0))
+    assert main([*words, "--retime"]) == 0
+    assert json.loads(path.read_text())["values"]["all"]["final"]["seconds"] == 1.0
 
 
 def test_a_network_gets_a_pose_at_both_stages_and_pairs_without_cameras_none(tmp_path, micro):

@@ -77,7 +77,8 @@ def of_predictions(file: Predictions, protocol: PairSource) -> Rows:
                 points = file.points(number, coarse=one.stage == "coarse")
                 ways[one.stage] = Way(*points, transform_by(protocol.estimators[0], *points)[0], one.error_px)
         images, error = (pair.image_0, pair.image_1), ERRORS[protocol.error]
-        return Opened(pair.id, pair.group, pair.modality or "", *images, pair.homography, ways, error=error)
+        truth = pair.homography if pair.planar else None
+        return Opened(pair.id, pair.group, pair.modality or "", *images, truth, ways, error=error)
 
     return Rows(rows, open_row)
 

@@ -19,6 +19,7 @@ import numpy as np
 from microloftr.errors import ParameterError
 from microloftr.evaluation import metrics
 from microloftr.evaluation.matchers import DEFAULT_MATCHERS, get_matcher, matcher_key, public_name
+from microloftr.evaluation.pair import Pair
 from microloftr.evaluation.predict import (
     MATCH_CAP,
     describe,
@@ -66,6 +67,15 @@ def transform_by(estimator: str, points_0: np.ndarray, points_1: np.ndarray) -> 
     return found, inliers
 
 
+def transform_error(found: np.ndarray | None, pair: Pair, error: str) -> float:
+    """Mean error in px of a homography over the corners of image_0, or over the overlap; NaN of a scene with depth."""
+    if not pair.planar:
+        return math.nan
+    if error == "corners":
+        return metrics.corner_error(found, pair.homography, pair.size_0)
+    return metrics.overlap_error(found, pair.homography, pair.size_0, pair.size_1)
+
+
 def score_pairs(
     predictions: Predictions, protocol: PairSource, pairs_sha256: str | None = None, estimator: str = "magsac"
 ) -> list[PairScore]:
@@ -83,11 +93,7 @@ def score_pairs(
             points_0, points_1 = predictions.points(number, coarse=stage == "coarse")
             found, inliers = transform_by(estimator, points_0, points_1)
             truth = pair.homography
-            error = (
-                metrics.corner_error(found, truth, pair.size_0)
-                if protocol.error == "corners"
-                else metrics.overlap_error(found, truth, pair.size_0, pair.size_1)
-            )
+            error = transform_error(found, pair, protocol.error)
             landmarks = {}
             if pair.landmarks is not None:
                 values = metrics.landmark_scores(found, pair.landmarks, pair.size_1)

@@ -15,7 +15,7 @@ from microloftr.evaluation import metrics
 from microloftr.evaluation.metrics_pose import pose_error, relative_pose
 from microloftr.evaluation.predict import MATCH_CAP
 from microloftr.evaluation.protocols import Pair
-from microloftr.evaluation.score import transform_by
+from microloftr.evaluation.score import transform_by, transform_error
 from microloftr.evaluation.summary import CORRECT, PRECISION_THRESHOLDS, PairScore
 from microloftr.matches import Matches
 from microloftr.matching import Matcher
@@ -192,11 +192,7 @@ def score_stages(
         right[flat_0[hit]] = True
         distance = metrics.distances(pair.homography, points.points_0, points.points_1)
         matrix, inliers = transform_by("magsac", points.points_0, points.points_1)
-        judged = (
-            metrics.corner_error(matrix, pair.homography, pair.size_0)
-            if error == "corners"
-            else metrics.overlap_error(matrix, pair.homography, pair.size_0, pair.size_1)
-        )
+        judged = transform_error(matrix, pair, error)
         close = distance[near]
         best = np.nan
         if points.best is not None and has_partner.any():

@@ -111,11 +111,12 @@ def numbers(column: dict[str, np.ndarray], index: np.ndarray) -> np.ndarray:
     """NUMBERS of the pairs `index`; NaN for what is not known.
 
     Shares are means over pairs; mean_offset is the mean over all near matches, median_offset the median over pairs of
-    their median. auc_t and precision_t count pairs whose truth is good to t/2, failures to 5 px, offsets to 1.5 px.
+    their median. auc_t and precision_t count pairs whose truth is good to t/2, failures to 5 px, cells and offsets to
+    1.5 px.
     """
     accuracy, errors = column["accuracy_px"], column["error_px"]
-    values = [_mean(column[name][index]) for name in MEANS]
     fine = index[accuracy[index] <= CORRECT / 2]
+    values = [_mean(column[name][fine]) for name in MEANS]
     offset, near = column["mean_offset"][fine], column["near"][fine]
     some = near > 0
     values.append(float(np.average(offset[some], weights=near[some])) if some.any() else np.nan)

@@ -145,6 +145,8 @@ def evaluate(
         "stages": list(runner.stages),
         "threshold": getattr(runner, "threshold", None),
         "dataset": pairs.name,
+        "error": pairs.error,
+        "network": isinstance(runner, Network),
         "n_samples": n_samples,
         "seed": seed,
         "split": split,
@@ -172,7 +174,8 @@ def opened(pair: Pair, found: dict[str, Points], rows: dict[str, Any], error: st
         ways[stage] = Way(points.points_0, points.points_1, matrix, rows[stage].error_px)
     turns = next(iter(rows.values())).turns
     images = pair.image_0, pair.image_1
-    return Opened(pair.id, pair.group, pair.modality or "", *images, pair.homography, ways, turns, error)
+    truth = pair.homography if pair.planar else None
+    return Opened(pair.id, pair.group, pair.modality or "", *images, truth, ways, turns, error)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -188,23 +191,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=None, help="folder of the record (results, or runs/stages)")
     parser.add_argument("--retime", action="store_true", help="measure the record's seconds again, nothing else")
     options = parser.parse_args(argv)
-    key = matcher_key(options.matcher)
     runs = options.runs or results_folder().parent / "runs" / "stages"
     usual = options.matcher == "micro" and options.dataset == MADE
     results = options.results or (results_folder() if usual else None)
     if options.retime:
-        return _retime(options, f"stages_{key}_{matcher_key(options.dataset)}", usual, results or runs)
+        return _retime(options, results or runs)
     found = evaluate(
         options.matcher, options.dataset, options.samples, options.seed, split=options.split, size=options.size,
         turned=not options.as_they_are, progress=lambda pairs: tqdm(pairs, unit="pair", disable=None),
     )  # fmt: skip
-    given = {"matcher": public_name(options.matcher), "dataset": found.values["dataset"]}
+    given = {"matcher": public_name(options.matcher), "dataset": options.dataset}
+    if Path(options.dataset).is_dir():
+        given["dataset"] = "FOLDER"  # no path of this machine
     given |= {name: getattr(options, name) for name in ("samples", "seed", "split", "size")}
     usually = parser.parse_args([])
     words = [word for name, value in given.items() if value != getattr(usually, name) for word in (f"--{name}", value)]
     words += ["--as-they-are"] * options.as_they_are
-    name = "stages" if usual else f"stages_{key}_{matcher_key(found.values['dataset'])}"
-    name += "" if options.split == "validation" else f"_{options.split}"
+    name = _name(options, found.values["dataset"])
     path = found.save(runs, name, command=shlex.join(["python", "-m", "microloftr", "stages", *map(str, words)]),
                       results=results)  # fmt: skip
     print(found.table())
@@ -214,9 +217,16 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _retime(options: argparse.Namespace, other: str, usual: bool, folder: Path) -> int:
+def _name(options: argparse.Namespace, dataset: str) -> str:
+    """Of the record of a matcher and a dataset, by the dataset's own name."""
+    usual = options.matcher == "micro" and options.dataset == MADE
+    name = "stages" if usual else f"stages_{matcher_key(options.matcher)}_{matcher_key(dataset)}"
+    return name if options.split == "validation" else f"{name}_{options.split}"
+
+
+def _retime(options: argparse.Namespace, folder: Path) -> int:
     """The record once more with new seconds; its command, commit and date stay those of all other numbers."""
-    name = ("stages" if usual else other) + ("" if options.split == "validation" else f"_{options.split}")
+    name = _name(options, drawn_pairs(options.dataset, 1, 0, options.split).name)
     record = read_result(name, folder)
     values = record["values"]
     pairs = drawn_pairs(options.dataset, *(values[key] for key in ("n_samples", "seed", "split", "size")))

@@ -104,12 +104,18 @@ def _caption(record: dict[str, Any]) -> str:
     turned = "image_1 turned by the quarters that leave at most 45°" if values["turned"] else "images as they are"
     split = f", {record['split']} split" if record.get("split") else ""
     commit = f" Commit {record['commit']}." if record.get("commit") else ""
+    alone = ", the network alone: no search, no pixels followed" if values.get("network", True) else ""
+    error = "corner error" if values.get("error", "corners") == "corners" else "error over the overlap"
+    known = (
+        "" if error == "corner error" else " Of pairs whose truth is good to half of what is asked, cells to 1.5 px."
+    )
     return (
-        f"{values['matcher']}, the network alone: no search, no pixels followed; {turned}{split}. True cell, ±1: share "
+        f"{values['matcher']}{alone}; {turned}{split}. True cell, ±1: share "
         "of the matches whose point lies in the true cell, in it or a neighbour; recall: of the cells with a true "
         "partner; px: distance from the truth of the matches whose cell is the true one or beside it, the same at both "
-        "stages; P@t: share of all matches to t px; AUC@t of the mean corner error, failures counted. 95 % intervals "
-        "in brackets, drawn by specimen; of a difference + is better, − worse, and a tie one whose interval holds 0. "
+        f"stages; P@t: share of all matches to t px; AUC@t of the mean {error}, failures counted.{known} 95 % "
+        "intervals in brackets, drawn by specimen; of a difference + is better, − worse, and a tie one whose interval "
+        "holds 0. "
         f"Homography: {values['estimator']}, {values['threshold_px']:g} px, from at most "
         f"{values['match_cap']} matches.{commit}"
     )

@@ -20,6 +20,7 @@ MORE_IS_BETTER = {
 ERRORS = {"corners": "corner error", "overlap": "error over the overlap"}  # by what a protocol judges its transforms
 WORDS = {"coarse": "coarse only", "fine": "coarse + refinement", "final": "the matcher's points"}
 RIGHT, CLOSE, WRONG = "#00a0ff", "#ffd000", "#ff3b00"  # to 1 px, to 3 px, beyond; bright on grey images
+UNKNOWN = "#ffffff"
 LIMITS = (1.0, 3.0)  # px
 LOST = 8.0  # px, a cell: from here on a ring says where the point should be
 
@@ -43,7 +44,7 @@ class Opened:
     modality: str
     image_0: np.ndarray = field(repr=False)
     image_1: np.ndarray = field(repr=False)
-    truth: np.ndarray = field(repr=False)
+    truth: np.ndarray | None = field(repr=False)  # None of a scene with depth
     ways: Mapping[str, Way]
     turns: int = 0
     error: str = ERRORS["corners"]  # what the ways' error_px is
@@ -86,16 +87,18 @@ def pick(
 def draw_opened(pair: Opened, stage: str, note: str = "") -> Figure:
     """Both images with a stage's points by their error, and image_1 laid over image_0 by its transform and the truth.
 
-    Blue: to 1 px, yellow: to 3 px, red: beyond; rings in image_1: where points more than a cell off should lie.
+    Blue: to 1 px, yellow: to 3 px, red: beyond, white: nobody knows; rings in image_1: where points more than a cell
+    off should lie.
     """
     if stage not in pair.ways:
         raise ParameterError(f"The pair has no stage {stage!r}; it has {', '.join(pair.ways)}.")
     way = pair.ways[stage]
     figure, axes = new_figure(1, 4, height=3.7)
     with np.errstate(invalid="ignore"):
-        true = move_points(way.points_0, pair.truth) if len(way.points_0) else np.zeros((0, 2))
+        known = pair.truth is not None and len(way.points_0)
+        true = move_points(way.points_0, pair.truth) if known else np.full_like(way.points_0, np.nan)
     error = np.linalg.norm(way.points_1 - true, axis=1)
-    colours = np.select([error <= LIMITS[0], error <= LIMITS[1]], [RIGHT, CLOSE], WRONG)
+    colours = np.select([np.isnan(error), error <= LIMITS[0], error <= LIMITS[1]], [UNKNOWN, RIGHT, CLOSE], WRONG)
     size = float(np.clip(3000 / max(len(error), 1), 4, 26))
     for axis, image, points, title in (
         (axes[0, 0], pair.image_0, way.points_0, "image_0"),
@@ -110,12 +113,13 @@ def draw_opened(pair: Opened, stage: str, note: str = "") -> Figure:
             axis.scatter(*points.T, s=size, c=colours, linewidths=0)
         axis.set(xlim=limits[0], ylim=limits[1])
     _laid(axes[0, 2], pair, way.estimate, "by its transform")
-    _laid(axes[0, 3], pair, pair.truth, "by the truth")
+    _laid(axes[0, 3], pair, pair.truth, "by the truth", "a scene with depth" if pair.truth is None else "no transform")
     others = [f"{WORDS.get(name, name)} {_px(one.error_px)}" for name, one in pair.ways.items()]
-    shares = f"{len(error)} matches" + (f", {np.mean(error <= LIMITS[1]):.0%} to 3 px" if len(error) else "")
+    shares = f"{len(error)} matches" + (f", {np.mean(error <= LIMITS[1]):.0%} to 3 px" if known else "")
     kind = f"{pair.group}, {pair.modality.replace('_', ' ')}" if pair.modality else pair.group
     head = f"{note + ': ' if note else ''}{kind}; shown: {WORDS.get(stage, stage)}"
-    figure.suptitle(f"{head}\n{shares}; {pair.error}: {', '.join(others)}", fontsize=FONT)
+    judged = "no homography is its truth" if pair.truth is None else f"{pair.error}: {', '.join(others)}"
+    figure.suptitle(f"{head}\n{shares}; {judged}", fontsize=FONT)
     return figure
 
 
@@ -123,10 +127,10 @@ def _px(error: float) -> str:
     return f"{error:.2f} px" if np.isfinite(error) else "no transform"
 
 
-def _laid(axis: Axes, pair: Opened, matrix: np.ndarray | None, title: str) -> None:
+def _laid(axis: Axes, pair: Opened, matrix: np.ndarray | None, title: str, none: str = "no transform") -> None:
     if matrix is None:
         draw_image(axis, np.ones_like(pair.image_0, dtype=float), title)
-        axis.text(0.5, 0.5, "no transform", transform=axis.transAxes, ha="center", va="center", fontsize=FONT)
+        axis.text(0.5, 0.5, none, transform=axis.transAxes, ha="center", va="center", fontsize=FONT)
         return
     with np.errstate(invalid="ignore"):  # an estimate that folds the image
         laid = overlay(_grey(pair.image_0), _grey(pair.image_1), matrix)

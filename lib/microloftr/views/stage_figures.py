@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from microloftr.views.figures import BARS, FONT, LINE, new_figure
-from microloftr.views.inspect_figures import WORDS
+from microloftr.views.inspect_figures import ERRORS, WORDS
 
 COLOURS = {"coarse": LINE, "fine": BARS, "final": BARS}
 MARKS = {"coarse": "o", "fine": "s", "final": "s"}
 VERDICTS = {"better": "#0072b2", "worse": "#d55e00", "tie": "#888888"}
-SHOWN = {"median_offset": "median offset, px", "auc_3": "AUC@3 px of the corner error"}
+SHOWN = {"median_offset": "median offset, px", "auc_3": "AUC@3 px of the {error}"}
 DIFFERENCE = {"auc_3": "difference in AUC@3"}
 
 
@@ -31,7 +31,7 @@ def draw_stages(values: dict[str, Any]) -> Figure:
         for k, stage in enumerate(values["stages"]):
             shift = (k - (len(values["stages"]) - 1) / 2) * 0.3
             _points(axis, parts, stage, number, shift, COLOURS[stage], MARKS[stage])
-        axis.set_title(title, fontsize=FONT)
+        axis.set_title(title.format(error=ERRORS[values.get("error", "corners")]), fontsize=FONT)
         axis.set_xlim(left=0)
     if paired:
         _difference(axes[0, 2], parts)
