@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from microloftr.evaluation import report, stale_records
-from microloftr.evaluation.stale_records import named_weights, other_weights, shipped_sha256, uncommitted
+from microloftr.evaluation.stale_records import named_weights, other_code, other_weights, shipped_sha256, uncommitted
 
 
 @pytest.fixture
@@ -114,6 +114,30 @@ def test_a_record_that_tells_no_hash_is_judged_by_its_commit(results):
         assert [line.split(":")[0] for line in other_weights(results)] == [f"results/{name}.json"]
         write(results, name, {"entries": {"whole": {"weights_sha256": "aaaa"}}}, before)  # the shipped ones are told
         assert other_weights(results) == []
+
+
+def test_a_record_of_an_older_matcher_is_named(results, monkeypatch, capsys):
+    root, code = results.parent, results.parent / "lib" / "matching.py"
+    code.parent.mkdir()
+    monkeypatch.setattr(stale_records, "PACKAGE", code.parent)
+    monkeypatch.setattr(stale_records, "imported_files", lambda start: frozenset({str(code), "/elsewhere.py"}))
+    git(root, "init", "-q")
+    commits = []
+    for text in ("old", "new"):
+        code.write_text(text)
+        git(root, "add", "lib")
+        git(root, "commit", "-qm", text)
+        commits.append(git(root, "rev-parse", "HEAD")[:12])
+    micro = {"name": "micro", "weights_sha256": "aaaa"}
+    for name, commit in zip(("baselines", "evaluate"), commits, strict=True):
+        write(results, name, {"matchers": {"micro": micro | {"commit": f"{commit}-dirty"}}}, commits[1])
+    write(results, "worst", {}, commits[0])  # it names no matcher
+    write(results, "bench", {}, "unknown")
+    write(results, "shapes", {"pairs": 1}, commits[0])  # no matcher decides it
+    assert other_code(results) == ["baselines", "worst"]
+    monkeypatch.setattr(report, "report", lambda root, write: [])
+    assert report.main(["--root", str(root), "--check"]) == 0
+    assert "code of the Matcher last changed: baselines, worst" in capsys.readouterr().out
 
 
 def test_the_report_notes_it_and_fails_for_nothing_else(results, monkeypatch, capsys):

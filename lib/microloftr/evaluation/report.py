@@ -5,8 +5,8 @@ hash of the numbers that it shows. Numbers in prose and the figures of notebooks
 the diagrams drawn by `python -m microloftr figures`, the worst pairs by `worst`, which needs the images: those of the
 first two kinds are told when they are stale, with the command that mends them (`stale_notebooks`).
 
-Records that were measured with other weights than those shipped, or from code that was not committed, are listed as
-well (`stale_records`). That is no failure: nobody is made to measure everything again at once.
+Records that were measured with other weights than those shipped, with an older Matcher or from code that was not
+committed, are listed as well (`stale_records`). That is no failure: nobody is made to measure everything again at once.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from microloftr.errors import MicroLoFTRError
 from microloftr.evaluation.ablation_tables import inference_table, trained_table
 from microloftr.evaluation.architecture_tables import architecture_table, fine_table
 from microloftr.evaluation.stale_notebooks import stale_notebooks, stale_numbers
-from microloftr.evaluation.stale_records import other_weights, uncommitted
+from microloftr.evaluation.stale_records import other_code, other_weights, uncommitted
 from microloftr.evaluation.tables import bench, detail, modalities, overview, real, reliability
 from microloftr.evaluation.tables_baselines import baselines, baselines_real, breaking, shared
 from microloftr.evaluation.tables_stages import stages_modalities, stages_table
@@ -123,6 +123,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"note: {', '.join(silent)} do not tell which records they read. Again: python -m literate build")
     for line in other_weights(root / "results"):
         print(f"note: {line}")
+    if older := other_code(root / "results"):
+        print(f"note: measured before the code of the Matcher last changed: {', '.join(older)}")
     if dirty := uncommitted(root / "results"):
         print(f"note: made from code that was not committed, so that their commit does not tell it: {', '.join(dirty)}")
     return 1 if options.check and (stale or notebooks or numbers) else 0

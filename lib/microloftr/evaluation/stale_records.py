@@ -2,7 +2,8 @@
 
 Records that name a matcher of ours with the hash of its weights, wherever in them, are compared by it. Others that rest
 on our weights (RESTS) are current where the shipped hash stands anywhere in them; without it they are compared by
-commit: made before the shipped weights came, they cannot be of them.
+commit: made before the shipped weights came, they cannot be of them. Records of the whole Matcher are of another one
+where a file that decides its answers has changed since.
 """
 
 import json
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from microloftr.errors import MicroLoFTRError
-from microloftr.evaluation.identity import weights_sha256
+from microloftr.evaluation.identity import PACKAGE, imported_files, weights_sha256
 
 SHIPPED = ("micro", "one_conv")
 ON_PURPOSE = {"evaluate_first", "training_first"}  # records of earlier weights, which say so in their notes
@@ -33,6 +34,8 @@ RESTS = {  # record: the weights that it rests on, also where it does not tell t
     "waterfall": "micro",
     "stages": "micro",
 }
+
+MATCHED = {"bench", "calibration", "reliability", "worst", "finetune"}  # of the whole Matcher, though none is named
 
 
 def other_weights(results: Path) -> list[str]:
@@ -64,6 +67,29 @@ def uncommitted(results: Path) -> list[str]:
     """Names of the records that were made while lib/ differed from the commit that they name."""
     records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))}
     return [name for name, record in records.items() if str(record.get("commit", "")).endswith("-dirty")]
+
+
+def other_code(results: Path) -> list[str]:
+    """Names of the records of our Matcher that were measured before its code last changed, by git; a change of a
+    comment counts. Empty where git cannot tell.
+    """
+    root = results.parent
+    files = [
+        path for path in sorted(imported_files(str(PACKAGE / "matching.py"))) if Path(path).is_relative_to(PACKAGE)
+    ]
+    found = []
+    for path in sorted(results.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        matchers = record["values"].get("matchers") if isinstance(record.get("values"), dict) else None
+        micro = matchers.get("micro") if isinstance(matchers, dict) else None
+        if path.stem in ON_PURPOSE or not (micro or path.stem in MATCHED):
+            continue
+        commit = str((micro or {}).get("commit") or record.get("commit", "")).partition("-")[0]
+        known = _git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
+        changed = known and _git(root, "diff", "--name-only", commit, "--", *files)
+        if changed:
+            found.append(path.stem)
+    return found
 
 
 def named_weights(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
