@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from microloftr.errors import ParameterError
-from microloftr.evaluation import metric_checks, metrics
+from microloftr.evaluation import inspection, metric_checks, metrics
+from microloftr.evaluation import kept_rows as kept_rows_module
+from microloftr.evaluation.kept_rows import KeptRows, explore_rows, kept_rows
 from microloftr.evaluation.metric_checks import FAULTS, Judged, broken, disagreement
+from microloftr.evaluation.predict_and_score import predict_and_score
+from microloftr.evaluation.protocols import MadePairs
+from microloftr.evaluation.score_rows import KeptRow, read_kept
 from microloftr.views import inspect_figures
 from microloftr.views.explorers.inspect import View, draw_explorer, explore
 from microloftr.views.figures import figure_bytes
@@ -227,3 +232,45 @@ def test_the_curve_is_the_one_whose_area_is_the_score():
     assert figure.axes[0].get_title() == "3 pairs, 1 failed: AUC@3 = 0.50"
     assert [line.get_label() for line in figure.axes[1].lines][:2] == ["a (2 pairs)", "b (2 pairs)"]
     assert max(figure.axes[1].lines[0].get_ydata()) == 0.5
+
+
+def test_the_rows_of_evaluate_are_kept_and_their_pairs_matched_when_they_are_opened(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MICROLOFTR_PAIRS", "")
+    protocols = [MadePairs(level, limit=2) for level in ("easy", "extreme")]
+    names = ("rootsift", "phase_correlation")
+    predict_and_score(names, protocols, runs=tmp_path / "runs", results=tmp_path, command="x")
+    rows = read_kept(tmp_path / "evaluate_pairs.csv")
+    assert len(rows) == 2 * 2 * 2 and {row.matcher for row in rows} == set(names)
+    assert [(row.group, row.number) for row in rows if row.matcher == "rootsift"] == [
+        ("easy", 0), ("easy", 1), ("extreme", 0), ("extreme", 1)
+    ]  # fmt: skip
+    by_name = {protocol.name: protocol for protocol in protocols}
+    monkeypatch.setattr(kept_rows_module, "_protocol", lambda name, split: by_name[name])
+    table = kept_rows("evaluate", "rootsift", folder=tmp_path)
+    row = table.rows[1]
+    shown = table.open(row)
+    assert shown.id == protocols[0][1].id and len(shown.ways["final"].points_0) == row.matches
+    assert shown.ways["final"].error_px == pytest.approx(row.error_px, rel=1e-3)
+    box = explore_rows(folder=tmp_path)
+    assert list(box.choice.options) == ["made pairs, rootsift", "made pairs, phase_correlation"]
+    first = box.children[1]
+    box.choice.value = "made pairs, phase_correlation"
+    assert box.children[1] is not first and box.children[1].view.stage == "final"
+    box.choice.value = "made pairs, rootsift"
+    assert box.children[1] is first  # what was opened is kept
+    with pytest.raises(ParameterError, match="no rows of orb"):
+        kept_rows("evaluate", "orb", folder=tmp_path)
+    with pytest.raises(ParameterError, match="holds no rows"):
+        kept_rows("evaluate_real", "rootsift", folder=tmp_path)
+
+
+def test_a_row_of_a_record_is_opened_by_the_command(tmp_path, monkeypatch):
+    rows = [KeptRow("rootsift", "easy", "sem", 0, 5, 1.0), KeptRow("rootsift", "hard", "sem", 0, 5, 2.0)]
+    asked = []
+    monkeypatch.setattr(inspection, "predictions_folder", lambda: tmp_path)
+    monkeypatch.setattr(inspection, "kept_rows", lambda *names: asked.append(names) or KeptRows(rows, opened))
+    quick = MadePairs("easy", limit=1)
+    found = inspection.predicted("rootsift", MadePairs("easy", limit=2), quick, True)
+    assert asked == [("evaluate", "rootsift")] and [row.group for row in found.rows] == ["easy"]
+    found = inspection.predicted("rootsift", MadePairs("easy", limit=2), quick, False)
+    assert len({row.id for row in found.rows}) == 1 and len(asked) == 1  # matched on the spot

@@ -7,14 +7,15 @@ are opened, and where no file of predictions is there, a few are predicted on th
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from microloftr.errors import ParameterError
+from microloftr.errors import MicroLoFTRError, ParameterError
+from microloftr.evaluation.kept_rows import KeptRows, kept_rows
 from microloftr.evaluation.matchers import get_matcher, matcher_key, public_name
 from microloftr.evaluation.predict import (
     describe,
@@ -25,7 +26,7 @@ from microloftr.evaluation.predict import (
     predictions_path,
 )
 from microloftr.evaluation.predictions import Predictions, load_predictions
-from microloftr.evaluation.protocols import LEVEL_NAMES, Pair, PairSource, fingerprint, get_protocol
+from microloftr.evaluation.protocols import LEVEL_NAMES, MadePairs, Pair, PairSource, fingerprint, get_protocol
 from microloftr.evaluation.score import score_pairs, transform_by
 from microloftr.evaluation.stage_pairs import drawn_pairs
 from microloftr.evaluation.stage_rows import read_rows, read_short
@@ -103,15 +104,23 @@ def reopened(
     return Evaluation(values, rows, pairs, runner_of(made))
 
 
-def predicted(name: str, protocol: PairSource, quick: PairSource) -> tuple[Rows, PairSource]:
-    """Rows of the file of predictions where a current one is there; else of `quick`, matched on the spot."""
+def predicted(name: str, protocol: PairSource, quick: PairSource, kept: bool) -> Rows | KeptRows:
+    """Rows of the file of predictions where a current one is there, else (if `kept`) those beside the record of
+    `evaluate`, else of `quick`, matched on the spot.
+    """
     matcher = get_matcher(name)
     path = predictions_path(predictions_folder(), name, protocol)
     if path.is_file() and is_current(path, describe(name, matcher, protocol, fingerprint(protocol))):
-        return of_predictions(load_predictions(path), protocol), protocol
+        return of_predictions(load_predictions(path), protocol)
+    if kept and isinstance(protocol, MadePairs) and protocol.split == "validation":
+        try:
+            found = kept_rows("evaluate", name)
+            return replace(found, rows=[row for row in found.rows if row.group == protocol.name])
+        except MicroLoFTRError:
+            pass  # a matcher of which no rows are kept
     with TemporaryDirectory() as scratch:
         path = predict(name, quick, Path(scratch), matcher=matcher)
-        return of_predictions(load_predictions(path), quick), quick
+        return of_predictions(load_predictions(path), quick)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -122,10 +131,10 @@ def main(argv: list[str] | None = None) -> int:
             raise ParameterError(f"results/{RECORD}.json is of {found.values['matcher']}; name other pairs by --pairs.")
         count, stage = len(found.pairs), options.stage or found.runner.stages[-1]
     else:
-        limit = options.limit or None
+        limit = LIMIT if options.limit is None else options.limit or None
         protocol, quick = (get_protocol(options.pairs, options.split, some, pairs_folder()) for some in (None, limit))
-        found, judged = predicted(options.matcher, protocol, quick)
-        count, stage = len(judged), options.stage or "final"
+        found = predicted(options.matcher, protocol, quick, options.limit is None)
+        count, stage = len({row.id for row in found.rows}), options.stage or "final"
     view = View(options.which, options.group, stage, options.by, options.modality)
     row = chosen(found.rows, view)
     folder = predictions_folder().parent / "inspect"
@@ -150,7 +159,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--modality", default="all")
     parser.add_argument("--split", default="validation")
     parser.add_argument(
-        "--limit", type=int, default=LIMIT, help=f"pairs where nothing is predicted yet ({LIMIT}; 0: all)"
+        "--limit", type=int, default=None, help=f"pairs matched where no rows are kept ({LIMIT}; 0: all)"
     )
     parser.add_argument("--out", type=Path, default=None, help="the figure (runs/inspect/…png)")
     return parser.parse_args(argv)

@@ -30,6 +30,7 @@ from microloftr.evaluation.predict import (
 )
 from microloftr.evaluation.predictions import Predictions, load_predictions
 from microloftr.evaluation.protocols import LEVEL_NAMES, PairSource, fingerprint, get_protocol
+from microloftr.evaluation.score_rows import ROWS, kept, write_kept
 from microloftr.evaluation.summary import (
     CORRECT,
     PRECISION_THRESHOLDS,
@@ -132,15 +133,15 @@ def score(
 ) -> dict[str, dict[str, Any]]:
     """Score every matcher on every protocol from the files in `predictions`.
 
-    Writes one CSV per protocol into `tables` and, where `results` is a folder, one record per kind of protocol:
-    evaluate.json (made pairs), evaluate_real.json and the like; made pairs of another split than validation go to
-    evaluate_SPLIT.json. Returns the values of all of them by that name.
+    Writes one CSV per protocol into `tables` and, where `results` is a folder, one record per kind of protocol with its
+    rows in short (score_rows.py): evaluate.json (made pairs), evaluate_real.json and the like; made pairs of another
+    split than validation go to evaluate_SPLIT.json. Returns the values of all of them by that name.
     """
     names = {matcher_key(name): name for name in matchers}
     if len(names) < len(matchers):
         raise ParameterError(f"Two of the matchers {', '.join(matchers)} have the same key; rename one's file.")
     values: dict[str, dict[str, Any]] = {}
-    splits, made = {}, {}
+    splits, made, rows = {}, {}, {}
     for protocol in protocols:
         record = protocol.record
         record += f"_{protocol.split}" if protocol.made and protocol.split != "validation" else ""
@@ -157,6 +158,7 @@ def score(
             told = {k: file.header[k] for k in ("weights_sha256", "resize", "device", "threads", "commit")}
             into["matchers"][key] = {"name": public_name(name), **told}
         write_table(tables / f"{protocol.name}_{protocol.split}.csv", scores)
+        rows.setdefault(record, []).extend(kept(scores))
         for estimator, others in by_others.items():
             write_table(tables / f"{protocol.name}_{protocol.split}_{estimator}.csv", others)
             told = {**ESTIMATORS[estimator], "groups": summarise_groups(others)}
@@ -176,6 +178,7 @@ def score(
         if results is not None:
             devices = sorted({told["device"] for told in contents["matchers"].values()})
             options = {"seed": SEED, "device": ", ".join(devices), "split": splits[record], "folder": results}
+            write_kept(results / f"{record}{ROWS}.csv", rows[record])
             print(write_result(record, contents, command=command, **options))
     return values
 

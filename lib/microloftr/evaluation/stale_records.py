@@ -18,7 +18,7 @@ from microloftr.errors import MicroLoFTRError
 from microloftr.evaluation.identity import PACKAGE, imported_files, weights_sha256
 
 SHIPPED = ("micro", "one_conv")
-ON_PURPOSE = {"evaluate_first", "training_first"}  # records of earlier weights, which say so in their notes
+ON_PURPOSE = {"evaluate_first", "evaluate_before", "training_first"}  # of earlier weights or code, as their notes say
 RESTS = {  # record: the weights that it rests on, also where it does not tell their name or their hash
     "bench": "micro",
     "calibration": "micro",

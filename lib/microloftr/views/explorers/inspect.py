@@ -4,7 +4,7 @@
 one of each pair and stage; `open_row` makes the pair of one of them again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,4 +96,29 @@ def explore(rows: Sequence[Any], open_row: Callable[[Any], Opened], view: View):
     show()
     for control in controls.values():
         control.observe(show, "value")
+    return box
+
+
+def explore_tables(tables: Mapping[str, Callable[[], Any]]):
+    """The widget of several tables: a list of their names, and the chosen one's explorer below it.
+
+    tables: by name what makes `rows` and `open`, asked for when a table is chosen first. Returns an ipywidgets VBox
+    with the attribute `choice`.
+    """
+    import ipywidgets
+
+    made: dict[str, Any] = {}
+    choice = ipywidgets.Dropdown(options=list(tables), description="row")
+    box = ipywidgets.VBox([choice])
+    box.choice = choice
+
+    def show(_=None) -> None:
+        name = choice.value
+        if name not in made:
+            table = tables[name]()
+            made[name] = explore(table.rows, table.open, View(stage=table.rows[0].stage))
+        box.children = (choice, made[name])
+
+    show()
+    choice.observe(show, "value")
     return box

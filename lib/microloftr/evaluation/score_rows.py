@@ -1,0 +1,66 @@
+"""The rows behind the tables of `evaluate` in short, kept beside their records: a line per matcher and pair."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from microloftr.errors import ParameterError
+from microloftr.evaluation.matchers import matcher_key
+from microloftr.evaluation.summary import PairScore
+from microloftr.files import atomic_write
+
+ROWS = "_pairs"  # behind the name of a record
+
+
+@dataclass(frozen=True)
+class KeptRow:
+    """What a matcher (by key) reached on one pair, the `number`-th of its level or of its folder."""
+
+    matcher: str
+    group: str
+    modality: str
+    number: int
+    matches: int
+    error_px: float
+    precision_3: float = math.nan
+    stage: str = "final"
+
+    @property
+    def id(self) -> str:
+        return f"{self.matcher}/{self.group}/{self.number}"
+
+
+COLUMNS = {one.name: one.type for one in fields(KeptRow) if one.name != "stage"}
+
+
+def kept(scores: Sequence[PairScore]) -> list[KeptRow]:
+    """The final rows of one protocol's scores, in the order of its pairs."""
+    numbers: dict[str, int] = {}
+    rows = []
+    for one in scores:
+        if one.stage == "final":
+            key = matcher_key(one.matcher)
+            numbers[key] = number = numbers.get(key, -1) + 1
+            rows.append(KeptRow(key, one.group, one.modality, number, one.matches, one.error_px, one.precision_3))
+    return rows
+
+
+def write_kept(path: Path, rows: Sequence[KeptRow]) -> None:
+    """A CSV of rows, to four digits."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        for row in map(asdict, rows):
+            writer.writerow({key: f"{v:.4g}" if isinstance(v, float) else v for key, v in row.items()})
+
+
+def read_kept(path: Path) -> tuple[KeptRow, ...]:
+    """The rows of `write_kept`. Raises ParameterError where the file is missing or another table."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        return tuple(KeptRow(**{name: COLUMNS[name](text) for name, text in line.items()}) for line in lines)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ParameterError(f"{path.name} holds no rows of an evaluation: {error}.") from None
