@@ -249,7 +249,7 @@ answer(
     "{half_worst:.2f} px, by its seed. Trained, even naively, it helps ({naive:.2f} px; AUC@3 px {naive_auc:.2f}, of "
     "the cells {coarse_auc:.2f}), and better once its causes of harm are mended, in the fine stage, with the coarse "
     "part frozen ({value:.2f} px; {last_auc:.2f}). All mends together: {total} on turned pairs, {total_shifted} on "
-    "shifted ones. Of eight {holding} help with every seed on both ({which}); most is due to one: {most} "
+    "shifted ones. Of eight {holding} help the median with every seed on both ({which}); most is due to one: {most} "
     "({gain:+.2f} px turned, {gain_shifted:+.2f} px shifted).",
     value=last["median"],
     unit="px",
@@ -290,8 +290,8 @@ answer(
     "Yes. With the same weights and pairs the fine step takes the median offset of micro's matches from {coarse:.2f} "
     "to {fine:.2f} px and AUC@3 px of the transforms from {auc_coarse:.2f} to {auc_fine:.2f} ({value:+.2f}, network "
     "alone, four levels); it is better at {better_levels} of {levels} levels, and at {better} of the {modalities} "
-    "modalities that have an interval, worse at {worse} of these; {single} more are of a single specimen, which has "
-    "none.",
+    "modalities of several specimens, worse at {worse} of these; {many} of them have five or more. {single} more are "
+    "of a single specimen.",
     value=change["auc_3"],
     unit="AUC@3 px",
     interval=(change["auc_3_low"], change["auc_3_high"]),
@@ -306,6 +306,7 @@ answer(
         "better": sum(said[name] == "better" for name in stages["modalities"]),
         "worse": sum(said[name] == "worse" for name in stages["modalities"]),
         "modalities": sum(said[name] is not None for name in stages["modalities"]),
+        "many": sum(row["sources"] >= 5 for row in stages["modalities"].values()),
         "single": sum(said[name] is None for name in stages["modalities"]),
     },
 )

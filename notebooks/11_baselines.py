@@ -279,8 +279,8 @@ answer(
 assert all(with_it.values()), f"no RootSIFT in {[name for name, there in with_it.items() if not there]}"
 
 # %% [markdown]
-# **Is a network needed at all?** Where two images of one specimen look alike and differ by a shift, phase correlation is
-# enough; where they also turn and keep their contrast, a fair RootSIFT is. What is left is printed here: how often
+# **Is a network needed at all?** Where two images of one specimen look alike and differ by a shift, phase correlation
+# is enough; where they also turn and keep their contrast, a fair RootSIFT is. What is left is printed here: how often
 # each of them fails at each level, and which single change breaks only one of them.
 
 # %%

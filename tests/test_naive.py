@@ -15,7 +15,7 @@ from microloftr.evaluation.averaged import averaged, middle_case, misplaced
 from microloftr.evaluation.cell_choices import FineStage, Schedule
 from microloftr.evaluation.naive import MENDS, NAIVE, Recipe, recipes, stage_of, truth_of
 from microloftr.evaluation.naive_training import NaiveStepper, naive_config
-from microloftr.evaluation.tables_waterfall import waterfall_table
+from microloftr.evaluation.tables_waterfall import begun_table, waterfall_table
 from microloftr.evaluation.waterfall import WORDS
 from microloftr.evaluation.waterfall_harm import harm, harmed
 from microloftr.evaluation.waterfall_judge import Row, compared, frozen, refined_rows, see
@@ -296,6 +296,15 @@ def test_all_mends_together_have_an_interval_where_the_record_keeps_one_and_say_
         line = next(line for line in text.splitlines() if "all of these together" in line)
         assert line.count("|") == text.splitlines()[0].count("|")
         assert ("without interval" in text) is not total and ("[-0.50, -0.30]" in line) is total
+
+
+def test_what_began_at_random_has_a_short_table():
+    record = a_record(total=True)
+    lines = begun_table(record).splitlines()
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:6]] == [
+        WORDS["coarse"], WORDS["whole"], WORDS["naive"], "all mends together"
+    ]  # fmt: skip
+    assert "0.50 [0.50, 0.50]" in lines[5] and "8 of 9 (shifted)" in lines[-1]
 
 
 def test_from_random_weights_every_mutual_cell_counts_and_micro_is_left_out(monkeypatch, atlas):

@@ -31,7 +31,7 @@ from microloftr.evaluation.stale_records import other_code, other_weights, uncom
 from microloftr.evaluation.tables import bench, detail, modalities, overview, real, reliability
 from microloftr.evaluation.tables_baselines import baselines, baselines_real, breaking, shared
 from microloftr.evaluation.tables_stages import stages_modalities, stages_table
-from microloftr.evaluation.tables_waterfall import waterfall_table
+from microloftr.evaluation.tables_waterfall import begun_table, waterfall_table
 from microloftr.files import atomic_write, write_text
 from microloftr.results import read_result, results_folder
 from microloftr.training.sweep import sweep_table
@@ -53,7 +53,9 @@ TABLES: dict[str, tuple[str | tuple[str, ...], Callable[..., str]]] = {  # name:
     "evaluate_real": ("evaluate_real", real),
     "evaluate_whole": ("evaluate_whole", overview),
     "stages": ("stages", stages_table),
+    "stages_real": ("stages_micro_real", stages_table),
     "stages_modalities": ("stages", stages_modalities),
+    "pixels_alone": ("pixels_alone", overview),
     "reliability": ("reliability", reliability),
     "bench": ("bench", bench),
     "baselines": ("baselines", baselines),
@@ -62,7 +64,9 @@ TABLES: dict[str, tuple[str | tuple[str, ...], Callable[..., str]]] = {  # name:
     "breaking": ("breaking", breaking),
     "multirun": ("multirun", sweep_table),
     "waterfall": ("waterfall", waterfall_table),
+    "waterfall_none": ("waterfall_none", begun_table),
     "ablations_trained": ("ablations", trained_table),
+    "ablations_938": ("ablations_938", trained_table),
     "ablations_inference": ("ablations", inference_table),
     "architecture": ("architecture", architecture_table),
     "architecture_fine": ("architecture", fine_table),

@@ -41,6 +41,37 @@ def waterfall_table(record: dict[str, Any]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\n{caption}"
 
 
+def begun_table(record: dict[str, Any]) -> str:
+    """A line per row but the single mends: medians and AUC@3 px with their intervals, of a naive LoFTR that began at
+    random."""
+    values = record["values"]
+    probes = values["probes"]
+    first = next(iter(probes.values()))
+    single = mends_of(first)[:-1]
+    head = [""]
+    for probe in probes:
+        head += [f"{probe}: median px", "AUC@3 px"]
+    rows = [head, ["---"] * len(head)]
+    for key, one in first.items():
+        if key not in single:
+            line = ["all mends together" if key in mends_of(first) else one["words"]]
+            for told in probes.values():
+                for name in ("median", "auc_3"):
+                    row = told[key]
+                    line.append(f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]")
+            rows.append(line)
+    counts = " and ".join(
+        f"{told['coarse']['near']} of {told['coarse']['matches']} ({probe})" for probe, told in probes.items()
+    )
+    caption = (
+        f"A naive LoFTR from random weights after {values['naive']['pairs']} pairs of 128×128, each fine stage "
+        f"{values['fine']['pairs']} more; every mutual cell counts as a match. The median is of the matches whose truth "
+        f"lies in the cell found or in one beside it, {counts}. {values['pairs']} pairs of each kind, of the "
+        f"{record['split']} micrographs; in brackets 95 % intervals, drawn by specimen. Commit {record['commit']}."
+    )
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\n{caption}"
+
+
 def _change(row: dict[str, Any], name: str) -> str:
     """+0.10 (other seeds: +0.08), or with = before it where not every seed says better, or worse."""
     others = ", ".join(f"{other['change'][name]['difference']:+.2f}" for other in row["again"])
