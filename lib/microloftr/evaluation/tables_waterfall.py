@@ -65,7 +65,7 @@ def begun_table(record: dict[str, Any]) -> str:
     )
     caption = (
         f"A naive LoFTR from random weights after {values['naive']['pairs']} pairs of 128×128, each fine stage "
-        f"{values['fine']['pairs']} more; every mutual cell counts as a match. The median is of the matches whose truth "
+        f"{values['fine']['pairs']} more; every mutual cell is a match. The median is of the matches whose truth "
         f"lies in the cell found or in one beside it, {counts}. {values['pairs']} pairs of each kind, of the "
         f"{record['split']} micrographs; in brackets 95 % intervals, drawn by specimen. Commit {record['commit']}."
     )
