@@ -30,6 +30,7 @@ COMMANDS = {
         "microloftr.evaluation.pixels_alone",
         "search and pixels with weights that know nothing [--limit N]",
     ),
+    "corners": ("microloftr.evaluation.corners", "errors at the corners beside those over the overlap [--pairs N]"),
     "ablations": ("microloftr.evaluation.ablations", "what each ingredient is worth [--only NAME,… --steps N]"),
     "architecture": ("microloftr.evaluation.architecture", "attention, fine stage, rules of matching [--only PART,…]"),
     "baselines": ("microloftr.evaluation.baseline_record", "every matcher on a few pairs [--per-level N --real DIR]"),

@@ -26,6 +26,7 @@ from PIL.PngImagePlugin import PngInfo
 from microloftr.errors import MicroLoFTRError
 from microloftr.evaluation.ablation_tables import inference_table, trained_table
 from microloftr.evaluation.architecture_tables import architecture_table, fine_table
+from microloftr.evaluation.corners import corners_table
 from microloftr.evaluation.stale_notebooks import stale_notebooks, stale_numbers
 from microloftr.evaluation.stale_records import other_code, other_weights, uncommitted
 from microloftr.evaluation.tables import bench, detail, modalities, overview, real, reliability
@@ -56,6 +57,7 @@ TABLES: dict[str, tuple[str | tuple[str, ...], Callable[..., str]]] = {  # name:
     "stages_real": ("stages_micro_real", stages_table),
     "stages_modalities": ("stages", stages_modalities),
     "pixels_alone": ("pixels_alone", overview),
+    "corners": ("corners", corners_table),
     "reliability": ("reliability", reliability),
     "bench": ("bench", bench),
     "baselines": ("baselines", baselines),
