@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 COLUMNS = ("auc_3", "failures", "precision_3", "matches", "own")
-HEADS = ("AUC@3", "> 10 px", "P@3", "matches", "own or right cells", "size, time")
+HEADS = ("AUC@3", "> 10 px", "P@3", "matches", "right cells, or px in the own cell", "size, time")
 DIGITS = {"matches": 0, "own": 2}
 COMMAND = "python -m microloftr architecture --only"
 INTERVALS = (
@@ -92,7 +92,7 @@ def _cell(row: dict[str, Any], name: str, digits: int | None = None) -> str:
         return "–"
     digits = DIGITS.get(name, 3) if digits is None else digits
     digits = row["digits"] if name == "own" and "digits" in row else digits
-    value = f"{told['value']:.{digits}f}"
+    value = f"{told['value']:.{digits}f}" + " px" * (name == "own" and "digits" not in row)
     if "difference" not in told:
         return value
     sign = "= " if told["verdict"] == "tie" else ""

@@ -23,12 +23,12 @@ from microloftr.evaluation.predict import MATCH_CAP, pairs_folder
 from microloftr.evaluation.protocols import LEVEL_NAMES, MadePairs
 from microloftr.evaluation.score import ESTIMATOR, transform_by
 from microloftr.evaluation.summary import FAILURE, RESAMPLES, SEED
+from microloftr.evaluation.tables_corners import KINDS, corners_table
 from microloftr.results import write_result
 
 MATCHERS = ("micro", "rootsift")
 PAIRS = 54  # of every level
 ENDS = (0.0, 0.2, 0.3, 0.5, 0.7, 1.0)  # of the shares of image_0 that image_1 shows
-KINDS = ("corners", "overlap")
 
 
 def both_errors(matcher: Any, pair: Pair) -> tuple[float, float]:
@@ -76,33 +76,6 @@ def study(name: str, protocols: Sequence[MadePairs]) -> dict[str, Any]:
         "levels": {protocol.name: part(levels == protocol.name) for protocol in protocols},
         "shares": [{"from": low, "to": high, **part(chosen)} for low, high, chosen in bins if chosen.any()],
     }
-
-
-def corners_table(record: dict[str, Any]) -> str:
-    """A line per matcher and level, then per share of image_0 that is shown."""
-    values = record["values"]
-    head = ["matcher", "pairs", "n", "AUC@3, corners", "AUC@3, overlap", "median px, corners", "overlap", "> 10 px"]
-    rows = [head, ["---"] * len(head)]
-    for one in values["matchers"].values():
-        parts = list(one["levels"].items())
-        parts += [(f"{100 * p['from']:.0f} to {100 * p['to']:.0f} % shared", p) for p in one["shares"]]
-        for words, part in parts:
-            areas = [_area(part[kind]) for kind in KINDS]
-            medians = ["–" if part[kind]["median"] is None else f"{part[kind]['median']:.2f}" for kind in KINDS]
-            failures = f"{100 * part['corners']['failures']:.0f} %"
-            rows.append([one["name"], words, str(part["n"]), *areas, *medians, failures])
-    caption = (
-        f"Mean error of the same transforms at the corners of image_0 and over what both images show; medians of the "
-        f"pairs that are right to 10 px. {record['split'].capitalize()} split, {values['pairs']} pairs of every level; "
-        f"in brackets 95 % intervals, drawn by specimen. Homography: {values['estimator']}, "
-        f"{values['threshold_px']:g} px. Commit {record['commit']}."
-    )
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\n{caption}"
-
-
-def _area(part: dict[str, Any]) -> str:
-    limits = "" if part["auc_3_low"] is None else f" [{part['auc_3_low']:.2f}, {part['auc_3_high']:.2f}]"
-    return f"{part['auc_3']:.2f}{limits}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -26,11 +26,11 @@ from PIL.PngImagePlugin import PngInfo
 from microloftr.errors import MicroLoFTRError
 from microloftr.evaluation.ablation_tables import inference_table, trained_table
 from microloftr.evaluation.architecture_tables import architecture_table, fine_table
-from microloftr.evaluation.corners import corners_table
 from microloftr.evaluation.stale_notebooks import stale_notebooks, stale_numbers
 from microloftr.evaluation.stale_records import other_code, other_weights, uncommitted
 from microloftr.evaluation.tables import bench, detail, modalities, overview, real, reliability
 from microloftr.evaluation.tables_baselines import baselines, baselines_real, breaking, shared
+from microloftr.evaluation.tables_corners import corners_table
 from microloftr.evaluation.tables_stages import stages_modalities, stages_table
 from microloftr.evaluation.tables_waterfall import begun_table, waterfall_table
 from microloftr.files import atomic_write, write_text

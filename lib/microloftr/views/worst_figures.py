@@ -70,7 +70,7 @@ BOXED = {"bbox": {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor"
 
 
 def _words(number: int, pair: Shown) -> str:
-    folded = "no transform" if pair.estimate is None else "the transform folds image_0"
+    folded = "no transform" if pair.estimate is None else "its transform turns image_0 inside out"
     error = f"{pair.error_px:.0f} px off" if np.isfinite(pair.error_px) else folded
     overlap = "" if pair.overlap is None else f", {100 * pair.overlap:.0f} % overlap"
     modality = pair.modality.replace("_", " ")
