@@ -432,16 +432,17 @@ answer(
 
 # %%
 asked, milliseconds = of_width["92-4"]["own"], architecture["values"]["times"]["fine"]
-others = ("64-4", "96-8", "128-8")
-differences = {f"by_{key.partition('-')[0]}": of_width[key]["own"]["difference"] for key in others}
-verdicts = {f"said_{key.partition('-')[0]}": of_width[key]["own"]["verdict"] for key in others}
+others = ("64-4", "96-4", "96-8", "128-8")
+differences = {f"by_{key.replace('-', '_')}": of_width[key]["own"]["difference"] for key in others}
+verdicts = {f"said_{key.replace('-', '_')}": of_width[key]["own"]["verdict"] for key in others}
 answer(
     "Q12",
     "It runs: 92 / 4 = 23 channels a head, which linear and full attention allow (a rotary encoding would not, and 92 "
     "with 8 heads is refused). On a frozen coarse part, after {trained_on} pairs, the median error of what is found in "
-    "its own cell is {value:.2f} px ({low:.2f} to {high:.2f}); 64/4 differs by {by_64:+.2f} px ({said_64}), 96/8 by "
-    "{by_96:+.2f} ({said_96}), 128/8 by {by_128:+.2f} ({said_128}). A thousand windows take {ms_92:.0f} ms, "
-    "with 64/4 {ms_64:.0f}, 96/8 {ms_96:.0f}, 128/8 {ms_128:.0f}.",
+    "its own cell is {value:.2f} px ({low:.2f} to {high:.2f}); 64/4 differs by {by_64_4:+.2f} px ({said_64_4}), 96/4 "
+    "by {by_96_4:+.2f} ({said_96_4}), 96/8 by {by_96_8:+.2f} ({said_96_8}), 128/8 by {by_128_8:+.2f} ({said_128_8}). A "
+    "thousand windows take {ms_92_4:.0f} ms, with 64/4 {ms_64_4:.0f}, 96/4 {ms_96_4:.0f}, 96/8 {ms_96_8:.0f}, 128/8 "
+    "{ms_128_8:.0f}.",
     value=asked["value"],
     unit="px",
     interval=(asked["low"], asked["high"]),
@@ -450,7 +451,7 @@ answer(
         "trained_on": trained_on,
         **differences,
         **verdicts,
-        **{f"ms_{key.partition('-')[0]}": milliseconds[key] for key in ("92-4", *others)},
+        **{f"ms_{key.replace('-', '_')}": milliseconds[key] for key in ("92-4", *others)},
         "parameters": {key: of_width[key]["parameters"] for key in ("92-4", *others)},
     },
 )

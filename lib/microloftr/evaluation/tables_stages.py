@@ -102,7 +102,8 @@ def _cell(row: dict[str, Any] | None, number: str, signed: bool = False) -> str:
 def _caption(record: dict[str, Any]) -> str:
     values = record["values"]
     turned = "image_1 turned by the quarters that leave at most 45°" if values["turned"] else "images as they are"
-    split = f", {record['split']} split" if record.get("split") else ""
+    made = values.get("error", "corners") == "corners"  # folders have no splits
+    split = f", {record['split']} split" if made and record.get("split") else ""
     commit = f" Commit {record['commit']}." if record.get("commit") else ""
     alone = ", the network alone: no search, no pixels followed" if values.get("network", True) else ""
     error = "corner error" if values.get("error", "corners") == "corners" else "error over the overlap"
