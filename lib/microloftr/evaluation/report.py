@@ -68,7 +68,6 @@ TABLES: dict[str, tuple[str | tuple[str, ...], Callable[..., str]]] = {  # name:
     "waterfall": ("waterfall", waterfall_table),
     "waterfall_none": ("waterfall_none", begun_table),
     "ablations_trained": ("ablations", trained_table),
-    "ablations_938": ("ablations_938", trained_table),
     "ablations_inference": ("ablations", inference_table),
     "architecture": ("architecture", architecture_table),
     "architecture_fine": ("architecture", fine_table),
