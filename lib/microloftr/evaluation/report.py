@@ -52,6 +52,7 @@ TABLES: dict[str, tuple[str | tuple[str, ...], Callable[..., str]]] = {  # name:
     "evaluate_detail": ("evaluate", detail),
     "evaluate_modalities": ("evaluate", modalities),
     "evaluate_real": ("evaluate_real", real),
+    "evaluate_test": ("evaluate_test", overview),
     "evaluate_whole": ("evaluate_whole", overview),
     "stages": ("stages", stages_table),
     "stages_real": ("stages_micro_real", stages_table),
