@@ -4,8 +4,8 @@
 # The coarse stage is right to the cell, ±4 px. Refinement should make that better, and people who train a LoFTR of
 # their own report that it makes it worse. Here a LoFTR of `micro`'s size is trained the naive way, but for its
 # backbone, which starts from XFeat's weights and not from nothing. Then everything but its fine stage is frozen, and
-# the causes of harm are mended one by one in the fine stage alone. What helps, what does nothing, and where does
-# refinement hurt to this day?
+# the causes of harm are mended one by one in the fine stage alone. The same from random weights stands behind it. What
+# helps, what does nothing, and where does refinement hurt to this day?
 #
 # | parameter | meaning |
 # |---|---|
@@ -158,6 +158,25 @@ for probe, rows in record["probes"].items():
     assert told["median"]["difference"] < 0 < told["auc_3"]["difference"]
 
 # %% [markdown]
+# ## From random weights
+#
+# So far the backbone began at XFeat's weights. The same naive LoFTR with the default initialisation throughout, trained
+# for fewer pairs (`python -m microloftr waterfall --init none`). Every mutual cell counts as a match, for hardly any is
+# sure, and few are near the truth; of those the table tells.
+
+# %%
+from IPython.display import Markdown, display
+
+from microloftr.evaluation.tables_waterfall import begun_table
+
+begun = read_result("waterfall_none")
+display(Markdown(begun_table(begun)))
+begun_cells = {probe: rows["coarse"] for probe, rows in begun["values"]["probes"].items()}
+near = {probe: row["near"] / row["matches"] for probe, row in begun_cells.items()}
+print(", ".join(f"{probe}: {share:.0%} of the cells are the true one or beside it" for probe, share in near.items()))
+assert begun["values"]["naive"]["init"] == "none" and max(near.values()) < 1
+
+# %% [markdown]
 # ## Where refinement hurts to this day
 #
 # `micro`'s network alone on the four levels. A match is made worse if it ends more than 0.1 px farther from the truth
@@ -240,6 +259,7 @@ most = min(MENDS, key=lambda key: turned[key]["change"]["median"]["difference"])
 hold = [key for key in MENDS if turned[key]["holds"]["median"] == shifted[key]["holds"]["median"] == "better"]
 assert most in hold
 last, nearest = turned["window"], harm["by_distance"][0]
+from_random = begun["values"]["probes"]["turned"]
 half = {probe: [row["half"]["median"], *(other["median"] for other in row["half"]["again"])]
         for probe, row in record["probes"].items()}  # fmt: skip
 answer(
@@ -250,7 +270,9 @@ answer(
     "the cells {coarse_auc:.2f}), and better once its causes of harm are mended, in the fine stage, with the coarse "
     "part frozen ({value:.2f} px; {last_auc:.2f}). All mends together: {total} on turned pairs, {total_shifted} on "
     "shifted ones. Of eight {holding} help the median with every seed on both ({which}); most is due to one: {most} "
-    "({gain:+.2f} px turned, {gain_shifted:+.2f} px shifted).",
+    "({gain:+.2f} px turned, {gain_shifted:+.2f} px shifted). Begun at random weights instead, on turned pairs: cells "
+    "{random_coarse:.2f} px, the naive fine stage {random_naive:.2f} px, all mended {random_last:.2f} px, of the "
+    "{random_near:.0%} of cells that are near the truth.",
     value=last["median"],
     unit="px",
     interval=(last["median_low"], last["median_high"]),
@@ -274,6 +296,11 @@ answer(
         "most": MENDS[most],
         "gain": turned[most]["change"]["median"]["difference"],
         "gain_shifted": shifted[most]["change"]["median"]["difference"],
+        "random_coarse": from_random["coarse"]["median"],
+        "random_naive": from_random["naive"]["median"],
+        "random_last": from_random["window"]["median"],
+        "random_near": near["turned"],
+        "random_pairs": begun["values"]["naive"]["pairs"],
         "nearest_worse": nearest["worse"],
         "lost": len(lost),
         "lost_of": len(shares),

@@ -55,7 +55,7 @@ TABLES: dict[str, tuple[str | tuple[str, ...], Callable[..., str]]] = {  # name:
     "evaluate_test": ("evaluate_test", overview),
     "evaluate_whole": ("evaluate_whole", overview),
     "stages": ("stages", stages_table),
-    "stages_real": ("stages_micro_real", stages_table),
+    "stages_real": ("stages_micro_real", lambda record: stages_table(record, False)),  # large images: no times
     "stages_modalities": ("stages", stages_modalities),
     "pixels_alone": ("pixels_alone", overview),
     "corners": ("corners", corners_table),
