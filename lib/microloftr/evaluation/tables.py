@@ -171,7 +171,7 @@ def _percent(value: float | None) -> str:
 
 def _percents(summary: dict[str, Any]) -> str:
     """Failures with their interval."""
-    low, high = summary["failures_low"], summary["failures_high"]
+    low, high = summary.get("failures_low"), summary.get("failures_high")
     limits = "" if low is None else f" [{100 * low:.0f}, {100 * high:.0f}]"
     return _percent(summary["failures"]) + limits
 
