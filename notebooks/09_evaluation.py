@@ -241,7 +241,7 @@ behind.explore(which="worst")
 from microloftr.evaluation.kept_rows import explore_rows
 
 rows = explore_rows()
-print(f"{len(rows.choice.options)} rows to choose from, the first of them {rows.choice.options[0]}")
+print(f"{sum(name.startswith('made') for name in rows.choice.options)} rows of made pairs to choose from")
 rows
 
 # %% [markdown]
