@@ -6,10 +6,9 @@ and the like only over pairs whose truth is good to t/2, and by landmarks where 
 """
 
 import argparse
-import csv
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from microloftr.evaluation.predict import (
 )
 from microloftr.evaluation.predictions import Predictions, load_predictions
 from microloftr.evaluation.protocols import LEVEL_NAMES, PairSource, fingerprint, get_protocol
-from microloftr.evaluation.score_rows import ROWS, kept, write_kept
+from microloftr.evaluation.score_rows import ROWS, kept, write_kept, write_lines
 from microloftr.evaluation.summary import (
     CORRECT,
     PRECISION_THRESHOLDS,
@@ -42,7 +41,6 @@ from microloftr.evaluation.summary import (
     summarise_modalities,
     summarise_protocol,
 )
-from microloftr.files import atomic_write
 from microloftr.registration.families import find_homography
 from microloftr.results import results_folder, write_result
 
@@ -199,11 +197,7 @@ def refuse_stale(matchers: Sequence[str], protocols: Sequence[PairSource], predi
 
 def write_table(path: Path, scores: Sequence[PairScore]) -> None:
     """One row per matcher, stage and pair."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(PairScore)], lineterminator="\n")
-        writer.writeheader()
-        for row in map(asdict, scores):
-            writer.writerow({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()})
+    write_lines(path, scores, [field.name for field in fields(PairScore)], 6)
 
 
 def default_results(matchers: Sequence[str], limit: int | None = None) -> Path | None:

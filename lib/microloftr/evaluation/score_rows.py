@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from microloftr.errors import ParameterError
 from microloftr.evaluation.matchers import matcher_key
@@ -32,7 +33,7 @@ class KeptRow:
         return f"{self.matcher}/{self.group}/{self.number}"
 
 
-COLUMNS = {one.name: one.type for one in fields(KeptRow) if one.name != "stage"}
+COLUMNS = [one.name for one in fields(KeptRow) if one.name != "stage"]
 
 
 def kept(scores: Sequence[PairScore]) -> list[KeptRow]:
@@ -49,18 +50,29 @@ def kept(scores: Sequence[PairScore]) -> list[KeptRow]:
 
 def write_kept(path: Path, rows: Sequence[KeptRow]) -> None:
     """A CSV of rows, to four digits."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        for row in map(asdict, rows):
-            writer.writerow({key: f"{v:.4g}" if isinstance(v, float) else v for key, v in row.items()})
+    write_lines(path, rows, COLUMNS, 4)
 
 
 def read_kept(path: Path) -> tuple[KeptRow, ...]:
     """The rows of `write_kept`. Raises ParameterError where the file is missing or another table."""
+    return read_lines(path, KeptRow, "rows of an evaluation")
+
+
+def write_lines(path: Path, rows: Sequence[Any], names: Sequence[str], digits: int) -> None:
+    """A CSV with one line per row, a dataclass, of its fields `names`; floats to so many digits."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        for row in map(asdict, rows):
+            writer.writerow({key: f"{v:.{digits}g}" if isinstance(v, float) else v for key, v in row.items()})
+
+
+def read_lines(path: str | Path, kind: type, what: str) -> tuple[Any, ...]:
+    """The lines of `write_lines` as a `kind` of row. Raises ParameterError that says `what` the file does not hold."""
+    kinds = {one.name: one.type for one in fields(kind)}
     try:
         with open(path, newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
-        return tuple(KeptRow(**{name: COLUMNS[name](text) for name, text in line.items()}) for line in lines)
+        return tuple(kind(**{name: kinds[name](text) for name, text in line.items()}) for line in lines)
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ParameterError(f"{path.name} holds no rows of an evaluation: {error}.") from None
+        raise ParameterError(f"{path} holds no {what}: {error}.") from None
